@@ -1,0 +1,85 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// permute moves flags to where the flag library looks for them: those of the
+// whole program before the first command, those of a command before its
+// positional arguments. People type `procops supervise logs web -f`, and the
+// library would stop reading flags at "web". What follows "--" stays as it is.
+func permute(root *cli.App, args []string) []string {
+	if len(args) == 0 {
+		return args
+	}
+	p := permutation{flags: root.Flags, commands: root.Commands}
+	rest := args[1:]
+	for len(rest) > 0 && rest[0] != "--" {
+		rest = rest[p.take(root.Flags, rest):]
+	}
+	return slices.Concat(args[:1], p.global, p.command, p.positional, rest)
+}
+
+// permutation is the command line put in order so far.
+type permutation struct {
+	flags      []cli.Flag     // of the innermost command named
+	commands   []*cli.Command // below it
+	global     []string
+	command    []string // command names, each with its flags
+	positional []string
+}
+
+// take puts the first argument, and its value if it is a flag that has one,
+// into its place and returns how many it took.
+func (p *permutation) take(global []cli.Flag, rest []string) int {
+	arg := rest[0]
+	if len(arg) < 2 || arg[0] != '-' {
+		p.takeWord(arg)
+		return 1
+	}
+	into, known := &p.command, find(p.flags, arg)
+	if known == nil {
+		if known = find(global, arg); known != nil {
+			into = &p.global
+		}
+	}
+	n := 1
+	if takesValue(known) && !strings.Contains(arg, "=") && len(rest) > 1 {
+		n = 2
+	}
+	*into = append(*into, rest[:n]...)
+	return n
+}
+
+func (p *permutation) takeWord(arg string) {
+	i := slices.IndexFunc(p.commands, func(c *cli.Command) bool { return c.HasName(arg) })
+	if len(p.positional) > 0 || i < 0 {
+		p.positional = append(p.positional, arg)
+		return
+	}
+	p.command = append(p.command, arg)
+	p.flags, p.commands = p.commands[i].Flags, p.commands[i].Subcommands
+}
+
+// find returns the flag that arg names. Of short flags run together, such as
+// "-fn", the last one is meant: only it can have a value.
+func find(flags []cli.Flag, arg string) cli.Flag {
+	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+	for _, f := range flags {
+		if slices.Contains(f.Names(), name) {
+			return f
+		}
+	}
+	if strings.HasPrefix(arg, "--") || len(name) < 2 {
+		return nil
+	}
+	return find(flags, "-"+name[len(name)-1:])
+}
+
+func takesValue(f cli.Flag) bool {
+	doc, ok := f.(cli.DocGenerationFlag)
+	return ok && doc.TakesValue()
+}
