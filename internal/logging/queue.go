@@ -1,0 +1,194 @@
+package logging
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+)
+
+// keptIdle is how much buffer, in bytes, a queue with nothing to write keeps.
+// It is small because a supervisor has a queue for each of its processes, and
+// large enough that one that prints a line now and then allocates nothing.
+const keptIdle = 4 << 10
+
+// Queue lets many goroutines write records to one slow writer without ever
+// waiting for it. A record is one line with its newline. Records are written in
+// order, as many at a time as there are. A record that does not fit is dropped
+// and counted, and so is one that could not be written.
+//
+// The goroutine that writes exists only while there is something to write.
+type Queue struct {
+	// OnGap, if set, appends to dst a record that tells the reader that dropped
+	// records are missing at this place. Set it before the first Append.
+	OnGap func(dst []byte, dropped uint64) []byte
+	// OnError, if set, is told of the first of a row of write errors, from the
+	// goroutine that writes. Set it before the first Append.
+	OnError func(error)
+
+	limit int
+	sink  sink
+	start func() // drain, kept as a value so that starting it allocates nothing
+
+	mu      sync.Mutex
+	pending []byte        // records that the writing goroutine has not taken yet
+	spare   []byte        // the buffer that pending changes places with
+	flying  int           // bytes taken and not yet written
+	gap     uint64        // records dropped after those in pending
+	dropped uint64        // records dropped ever
+	err     error         // of the last write
+	broken  bool          // no later write can succeed
+	closed  bool          // takes no more records
+	running bool          // the writing goroutine exists
+	ended   chan struct{} // made by Close, closed when that goroutine has ended
+}
+
+// NewQueue returns a queue that holds at most limit bytes for w.
+func NewQueue(w io.Writer, limit int) *Queue {
+	q := &Queue{limit: limit, sink: sink{w: w}}
+	q.start = q.drain
+	return q
+}
+
+// Append lets record append one record to dst and queues it. It reports whether
+// there was room; if not, the record is dropped. record must be quick: others
+// wait for it. After Close everything is dropped.
+func (q *Queue) Append(record func(dst []byte) []byte) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed || q.broken {
+		q.dropped++
+		return false
+	}
+	fits := q.add(record)
+	if !q.running {
+		q.running = true
+		go q.start()
+	}
+	return fits
+}
+
+// add puts a record behind the pending ones if there is room. Once one was
+// dropped, all are until the pending ones are taken: so a gap is always behind
+// what is pending, and its notice stands in its place.
+func (q *Queue) add(record func(dst []byte) []byte) bool {
+	if q.gap == 0 {
+		before := len(q.pending)
+		q.pending = record(q.pending)
+		if len(q.pending)+q.flying <= q.limit {
+			return true
+		}
+		q.pending = q.pending[:before]
+	}
+	q.gap++
+	q.dropped++
+	return false
+}
+
+// Write queues p as one record, so that a queue can stand where an io.Writer
+// is wanted. A dropped record is no error: nobody there could do anything
+// about it.
+func (q *Queue) Write(p []byte) (int, error) {
+	q.Append(func(dst []byte) []byte { return append(dst, p...) })
+	return len(p), nil
+}
+
+// Terminal reports whether the queue writes to a terminal.
+func (q *Queue) Terminal() bool { return isTerminal(q.sink.w) }
+
+// Dropped returns how many records were dropped so far.
+func (q *Queue) Dropped() uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.dropped
+}
+
+// Err returns the error of the last write, nil if it succeeded.
+func (q *Queue) Err() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.err
+}
+
+// Close takes no more records and waits until all are written. It returns the
+// error of the last write, or that of ctx if the writer takes too long; then
+// the goroutine stays until the writer lets it go. Close does not close the
+// writer. It may be called again.
+func (q *Queue) Close(ctx context.Context) error {
+	select {
+	case <-q.close():
+		return q.Err()
+	case <-ctx.Done():
+		return fmt.Errorf("cannot write out what is queued: %w", context.Cause(ctx))
+	}
+}
+
+// close returns a channel that is closed when nothing is being written.
+func (q *Queue) close() <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	if q.ended == nil {
+		q.ended = make(chan struct{})
+		if !q.running {
+			close(q.ended)
+		}
+	}
+	return q.ended
+}
+
+// drain writes until there is nothing left.
+func (q *Queue) drain() {
+	for {
+		batch, gap, more := q.take()
+		if !more {
+			return
+		}
+		lost := q.sink.write(batch, q.OnGap)
+		q.sink.skip(gap)
+		q.settle(lost)
+	}
+}
+
+// take hands all pending records to the writing goroutine, with the number of
+// records dropped after them. With nothing pending it ends that goroutine.
+func (q *Queue) take() (batch []byte, gap uint64, more bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.pending) == 0 && q.gap == 0 && !q.sink.owesNotice() {
+		q.rest()
+		return nil, 0, false
+	}
+	batch, gap = q.pending, q.gap
+	q.pending, q.spare, q.gap = q.spare[:0], batch, 0
+	q.flying = len(batch)
+	return batch, gap, true
+}
+
+// rest marks the end of the writing goroutine and gives large buffers back.
+func (q *Queue) rest() {
+	q.running = false
+	if cap(q.pending) > keptIdle {
+		q.pending = nil
+	}
+	if cap(q.spare) > keptIdle {
+		q.spare = nil
+	}
+	if q.ended != nil {
+		close(q.ended)
+	}
+}
+
+// settle notes the outcome of a write.
+func (q *Queue) settle(lost uint64) {
+	err := q.sink.err
+	q.mu.Lock()
+	first := err != nil && q.err == nil
+	q.flying = 0
+	q.dropped += lost
+	q.err, q.broken = err, isBroken(err)
+	q.mu.Unlock()
+	if first && q.OnError != nil {
+		q.OnError(err)
+	}
+}
