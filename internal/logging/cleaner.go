@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -143,28 +142,30 @@ func asideTime(path, name string) (time.Time, bool) {
 	return t, err == nil
 }
 
-// compress replaces a file by a compressed one. The new one appears under its
-// name when it is whole.
-func compress(name string) (err error) {
-	in, err := os.Open(name)
+// compress replaces a file by a compressed one, which appears under its name
+// when it is whole.
+func compress(name string) error {
+	temporary := name + gzipEnding + unfinished
+	err := writeCompressed(name, temporary)
+	if err == nil {
+		err = os.Rename(temporary, name+gzipEnding)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(temporary))
+	}
+	return os.Remove(name)
+}
+
+func writeCompressed(from, to string) error {
+	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
-	defer in.Close()
-	out, err := os.OpenFile(name+gzipEnding+unfinished, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
 	if err != nil {
-		return err
+		return errors.Join(err, in.Close())
 	}
 	zip := gzip.NewWriter(out)
 	_, err = io.Copy(zip, in)
-	if err = errors.Join(err, zip.Close(), out.Close()); err == nil {
-		err = os.Rename(out.Name(), name+gzipEnding)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(out.Name()))
-	}
-	if err := os.Remove(name); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
+	return errors.Join(err, zip.Close(), out.Close(), in.Close())
 }

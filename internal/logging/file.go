@@ -216,8 +216,8 @@ func lastByte(path string, size int64) byte {
 	if err != nil {
 		return '\n'
 	}
-	defer file.Close()
-	if _, err := file.ReadAt(last, size-1); err != nil {
+	_, err = file.ReadAt(last, size-1)
+	if errors.Join(err, file.Close()) != nil {
 		return '\n'
 	}
 	return last[0]
@@ -225,13 +225,11 @@ func lastByte(path string, size int64) byte {
 
 // cause takes the path off an error whose text names the path already.
 func cause(err error) error {
-	var pathError *fs.PathError
-	if errors.As(err, &pathError) {
-		return pathError.Err
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
 	}
-	var linkError *os.LinkError
-	if errors.As(err, &linkError) {
-		return linkError.Err
+	if e, ok := errors.AsType[*os.LinkError](err); ok {
+		return e.Err
 	}
 	return err
 }
