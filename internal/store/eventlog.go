@@ -3,63 +3,78 @@ package store
 import (
 	"database/sql"
 	"encoding/json"
+	"math/bits"
 	"strings"
 	"time"
 
 	"procops/internal/event"
 )
 
-const (
-	// rowsPerInsert events go into one statement: fewer crossings into C.
-	rowsPerInsert = 32
-	// pruneEvery events the log is cut to its length.
-	pruneEvery = 1024
-)
+// pruneEvery events the log is cut to its length.
+const pruneEvery = 1024
 
-var insertOne, insertMany = insertEvents(1), insertEvents(rowsPerInsert)
+// inserts are the statements that insert 1, 2, 4 ... rows at once: the fewer
+// statements, the fewer crossings into C.
+var inserts = [...]string{insertRows(1), insertRows(2), insertRows(4), insertRows(8), insertRows(16), insertRows(32)}
 
-func insertEvents(rows int) string {
+func insertRows(n int) string {
 	return "INSERT INTO events (time, type, source, subject, data) VALUES " +
-		strings.TrimSuffix(strings.Repeat("(?,?,?,?,?),", rows), ",")
+		strings.TrimSuffix(strings.Repeat("(?,?,?,?,?),", n), ",")
+}
+
+// insertFor returns the longest insert for at most n rows, and its rows.
+func insertFor(n int) (query string, rows int) {
+	power := min(bits.Len(uint(n)), len(inserts)) - 1
+	return inserts[power], 1 << power
 }
 
 // eventLog writes the events table for the writer.
 type eventLog struct {
 	keep int
+	data []any // the encoded data of the transaction's events, a string or nil
 	args []any
 }
 
-// record inserts the events and gives each its ID.
-func (l *eventLog) record(tx *Tx, events []event.Event) error {
-	for len(events) > 0 {
-		n, query := 1, insertOne
-		if len(events) >= rowsPerInsert {
-			n, query = rowsPerInsert, insertMany
+// reset begins a transaction.
+func (l *eventLog) reset() { l.data = l.data[:0] }
+
+// encode prepares the data of further events of the transaction.
+func (l *eventLog) encode(events []event.Event) error {
+	for _, e := range events {
+		raw, err := e.DataJSON()
+		switch {
+		case err != nil:
+			return err
+		case raw == nil:
+			l.data = append(l.data, nil)
+		default:
+			l.data = append(l.data, string(raw))
 		}
-		last, err := l.insert(tx, query, events[:n])
+	}
+	return nil
+}
+
+// record inserts the events, which have been encoded, and gives each its ID.
+func (l *eventLog) record(tx *Tx, events []event.Event) error {
+	data := l.data
+	for len(events) > 0 {
+		query, n := insertFor(len(events))
+		last, err := l.insert(tx, query, events[:n], data)
 		if err != nil {
 			return err
 		}
 		if err := l.prune(tx, last, n); err != nil {
 			return err
 		}
-		events = events[n:]
+		events, data = events[n:], data[n:]
 	}
 	return nil
 }
 
-func (l *eventLog) insert(tx *Tx, query string, events []event.Event) (last int64, err error) {
+func (l *eventLog) insert(tx *Tx, query string, events []event.Event, data []any) (last int64, err error) {
 	l.args = l.args[:0]
-	for _, e := range events {
-		data, err := e.DataJSON()
-		if err != nil {
-			return 0, err
-		}
-		var text any
-		if data != nil {
-			text = string(data)
-		}
-		l.args = append(l.args, e.Time.UnixMicro(), e.Type, e.Source, e.Subject, text)
+	for i, e := range events {
+		l.args = append(l.args, e.Time.UnixMicro(), e.Type, e.Source, e.Subject, data[i])
 	}
 	res, err := tx.Exec(query, l.args...)
 	if err != nil {
@@ -96,20 +111,39 @@ type EventFilter struct {
 
 // Events returns the recorded events that match, in ascending order of id.
 func Events(tx *Tx, f EventFilter) (events []event.Event, err error) {
+	err = EachEvent(tx, f, func(e event.Event) error {
+		events = append(events, e)
+		return nil
+	})
+	return events, err
+}
+
+// EachEvent calls fn with the recorded events that match, in ascending order of
+// id, until fn fails.
+func EachEvent(tx *Tx, f EventFilter, fn func(event.Event) error) error {
 	query, args := f.sql()
 	rows, err := tx.Query(query, args...)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = rows.Close() }()
 	for rows.Next() {
 		e, err := scanEvent(rows)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		events = append(events, e)
+		if err := fn(e); err != nil {
+			return err
+		}
 	}
-	return events, rows.Err()
+	return rows.Err()
+}
+
+// newestEvent returns the id of the newest event that is still in the log, 0 if
+// there is none.
+func newestEvent(tx *Tx) (id int64, err error) {
+	err = tx.QueryRow("SELECT coalesce(max(id), 0) FROM events").Scan(&id)
+	return id, err
 }
 
 // sql builds the query. GLOB's "*" is that of event.Match; its other special

@@ -24,7 +24,7 @@ func (e *newerSchemaError) Error() string {
 
 // migrate brings the schema up to date, one transaction for each step. The
 // number of steps taken is kept in user_version.
-func migrate(ctx context.Context, conn *sql.Conn) error {
+func migrate(ctx context.Context, conn *sql.Conn, patience time.Duration) error {
 	steps, err := fs.Glob(migrations, "migrations/*.sql")
 	if err != nil {
 		return err
@@ -38,7 +38,7 @@ func migrate(ctx context.Context, conn *sql.Conn) error {
 	case version == len(steps):
 		return nil
 	}
-	if err := enableWAL(ctx, conn); err != nil {
+	if err := enableWAL(ctx, conn, patience); err != nil {
 		return err
 	}
 	for range steps[version:] {
@@ -91,8 +91,8 @@ func schemaVersion(ctx context.Context, conn *sql.Conn) (version int, err error)
 
 // enableWAL switches the journal mode, which lasts. SQLite does not wait for
 // other processes here, whatever the busy time-out, so this does.
-func enableWAL(ctx context.Context, conn *sql.Conn) error {
-	deadline := time.Now().Add(busyTimeout)
+func enableWAL(ctx context.Context, conn *sql.Conn, patience time.Duration) error {
+	deadline := time.Now().Add(patience)
 	for {
 		_, err := conn.ExecContext(ctx, "PRAGMA journal_mode = WAL")
 		if !isCode(err, sqlite3.ErrBusy, sqlite3.ErrLocked) || time.Now().After(deadline) {

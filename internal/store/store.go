@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	_ "github.com/mattn/go-sqlite3" // the driver "sqlite3"
@@ -28,20 +30,22 @@ const (
 	Power   Durability = "power"   // a power cut as well; every commit costs an fsync
 )
 
-// busyTimeout is how long a write waits for writers in other processes.
-const busyTimeout = 10 * time.Second
-
 // Options configure a Store. The zero value is Process durability, no bus, the
-// default retention and the wall clock.
+// default retention and time-out and the wall clock.
 type Options struct {
-	Durability Durability
-	Bus        *event.Bus       // hears events after their commit; may be nil
-	KeepEvents int              // how many events the log keeps; 0 means DefaultKeepEvents
-	Now        func() time.Time // the clock of Tx.Now; nil means time.Now
+	Durability  Durability
+	Bus         *event.Bus       // hears events after their commit; may be nil
+	KeepEvents  int              // how many events the log keeps; 0 means DefaultKeepEvents
+	BusyTimeout time.Duration    // how long a write waits for those of other processes; 0 means DefaultBusyTimeout
+	Now         func() time.Time // the clock of Tx.Now; nil means time.Now
 }
 
-// DefaultKeepEvents is how many events the log keeps unless told otherwise.
-const DefaultKeepEvents = 100_000
+const (
+	// DefaultKeepEvents is how many events the log keeps unless told otherwise.
+	DefaultKeepEvents = 100_000
+	// DefaultBusyTimeout is how long a write waits unless told otherwise.
+	DefaultBusyTimeout = 10 * time.Second
+)
 
 // Store is an open state directory. Its methods may be called from any
 // goroutine.
@@ -49,39 +53,64 @@ type Store struct {
 	path   string
 	opt    Options
 	writer *writer
-	readMu sync.Mutex
-	read   *sql.DB // opened by the first View
+	reader readPool
 }
 
 // Open opens the database in dir, which is made (mode 0700) if it does not
 // exist, and brings its schema up to date. An error says what is wrong with the
 // state and how to mend it: no permission, not a database, a newer schema.
 func Open(ctx context.Context, dir string, opt Options) (*Store, error) {
+	opt = withDefaults(opt)
+	path := filepath.Join(dir, File)
+	s, err := open(ctx, dir, path, opt)
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	return s, nil
+}
+
+func open(ctx context.Context, dir, path string, opt Options) (*Store, error) {
+	if len(path) > maxPath {
+		return nil, syscall.ENAMETOOLONG
+	}
+	if err := createPrivate(dir, path); err != nil {
+		return nil, err
+	}
+	lock, err := openWriteLock(path, opt.BusyTimeout)
+	if err != nil {
+		return nil, err
+	}
+	db, err := sql.Open("sqlite3", dsn(path, opt))
+	if err != nil {
+		return nil, errors.Join(err, lock.close())
+	}
+	db.SetMaxOpenConns(1)
+	conn, err := db.Conn(ctx)
+	if err == nil {
+		err = migrate(ctx, conn, opt.BusyTimeout)
+	}
+	if err != nil {
+		return nil, errors.Join(err, db.Close(), lock.close())
+	}
+	return &Store{
+		path:   path,
+		opt:    opt,
+		writer: startWriter(db, conn, lock, path, opt),
+		reader: readPool{dsn: dsn(path, opt) + "&_query_only=true"},
+	}, nil
+}
+
+func withDefaults(opt Options) Options {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
 	if opt.KeepEvents <= 0 {
 		opt.KeepEvents = DefaultKeepEvents
 	}
-	path := filepath.Join(dir, File)
-	if err := createPrivate(dir, path); err != nil {
-		return nil, openError(path, err)
+	if opt.BusyTimeout <= 0 {
+		opt.BusyTimeout = DefaultBusyTimeout
 	}
-	db, err := sql.Open("sqlite3", dsn(path, opt.Durability))
-	if err != nil {
-		return nil, openError(path, err)
-	}
-	db.SetMaxOpenConns(1)
-	conn, err := db.Conn(ctx)
-	if err == nil {
-		err = migrate(ctx, conn)
-	}
-	if err != nil {
-		return nil, openError(path, errors.Join(err, db.Close()))
-	}
-	s := &Store{path: path, opt: opt}
-	s.writer = startWriter(db, conn, s.opt)
-	return s, nil
+	return opt
 }
 
 // Path returns the path of the database.
@@ -90,13 +119,26 @@ func (s *Store) Path() string { return s.path }
 // Update runs fn in a write transaction and returns when that is committed.
 // When fn fails nothing of it remains and Update returns fn's error. fn shares
 // the transaction with other updates and may therefore run more than once: it
-// must touch nothing but tx and the variables it sets anew each time.
+// must touch nothing but tx and the variables it sets anew each time, and must
+// return the errors of tx's methods. When ctx ends before fn's turn has come, fn
+// never runs and Update returns ctx's cause; after that Update waits for the
+// outcome. A subscriber of the bus must not call Update: its event is
+// published by the goroutine that would have to run it.
 func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
+	var claim atomic.Bool
 	done := make(chan error, 1)
-	if err := s.writer.submit(ctx, request{fn: fn, done: func(err error) { done <- err }}); err != nil {
+	if err := s.writer.submit(ctx, request{fn: fn, done: func(err error) { done <- err }, claim: &claim}); err != nil {
 		return err
 	}
-	return <-done
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		if claim.CompareAndSwap(false, true) {
+			return context.Cause(ctx)
+		}
+		return <-done
+	}
 }
 
 // Enqueue hands fn to the writer and does not wait for the commit; done, if
@@ -108,70 +150,94 @@ func (s *Store) Enqueue(fn func(*Tx) error, done func(error)) error {
 }
 
 // View runs fn in a read transaction: all its queries see one state.
-func (s *Store) View(ctx context.Context, fn func(*Tx) error) (err error) {
-	db, err := s.reader()
+func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
+	db, err := s.reader.open()
 	if err != nil {
-		return err
+		return useError("read", s.path, err)
 	}
 	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
-		return fmt.Errorf("cannot read state %q: %w", s.path, err)
+		return useError("read", s.path, err)
 	}
-	defer func() { err = errors.Join(err, ignoreDone(tx.Rollback())) }()
-	return fn(&Tx{ctx: ctx, now: s.opt.Now(), q: plain{tx}})
+	err = fn(&Tx{ctx: ctx, now: s.opt.Now(), q: plain{tx}})
+	return useError("read", s.path, errors.Join(err, ignoreDone(tx.Rollback())))
 }
 
-// Close commits what is queued and closes the database.
+// Close commits what is queued and closes the database. It may be called twice.
 func (s *Store) Close() error {
-	err := s.writer.close()
-	s.readMu.Lock()
-	defer s.readMu.Unlock()
-	if s.read != nil {
-		err = errors.Join(err, s.read.Close())
-	}
-	return err
+	return errors.Join(s.writer.close(), s.reader.close())
 }
 
-// reader opens the pool of reading connections when it is first needed: short
-// commands that only write do without.
-func (s *Store) reader() (*sql.DB, error) {
-	s.readMu.Lock()
-	defer s.readMu.Unlock()
-	if s.read == nil {
+// readPool is the pool of reading connections. It opens when it is first
+// needed: short commands that only write do without.
+type readPool struct {
+	dsn    string
+	mu     sync.Mutex
+	db     *sql.DB
+	closed bool
+}
+
+func (p *readPool) open() (*sql.DB, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, ErrClosed
+	}
+	if p.db == nil {
 		// Not mode=ro: a reader of a WAL database must be able to make the -shm file.
-		db, err := sql.Open("sqlite3", dsn(s.path, s.opt.Durability)+"&_query_only=true&_txlock=deferred")
+		db, err := sql.Open("sqlite3", p.dsn)
 		if err != nil {
-			return nil, openError(s.path, err)
+			return nil, err
 		}
 		db.SetMaxOpenConns(4)
-		s.read = db
+		p.db = db
 	}
-	return s.read, nil
+	return p.db, nil
+}
+
+func (p *readPool) close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	if p.db == nil {
+		return nil
+	}
+	return p.db.Close()
 }
 
 // dsn names the database for the driver. Write transactions begin IMMEDIATE by
 // statement, because a deferred one that reads before it writes fails with BUSY
 // whatever the time-out.
-func dsn(path string, d Durability) string {
+func dsn(path string, opt Options) string {
 	level := "NORMAL"
-	if d == Power {
+	if opt.Durability == Power {
 		level = "FULL"
 	}
 	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}
-	return fmt.Sprintf("%s?_busy_timeout=%d&_synchronous=%s&_foreign_keys=true", u.String(), busyTimeout.Milliseconds(), level)
+	return fmt.Sprintf("%s?_busy_timeout=%d&_synchronous=%s&_foreign_keys=true", u.String(), opt.BusyTimeout.Milliseconds(), level)
 }
 
 // createPrivate makes the directory and an empty database file that only the
-// owner can read; SQLite gives its companions the same mode.
+// owner can read; SQLite gives its companions the same mode. It never opens a
+// file that exists: closing it would drop the locks that another Store of this
+// process holds on it.
 func createPrivate(dir, path string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err == nil {
+		return f.Close()
+	}
+	if !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	return f.Close()
+	// SQLite would open a file that it cannot write, and fail only later.
+	const writable = 2 // W_OK
+	if err := syscall.Access(path, writable); err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return nil
 }
 
 func ignoreDone(err error) error {

@@ -9,12 +9,14 @@ import (
 )
 
 // Tx is a transaction. It carries one fixed Now, so that all that happens in it
-// happens at one time.
+// happens at one time. It must not be used after the function it was given to
+// has returned.
 type Tx struct {
 	ctx    context.Context
 	now    time.Time
 	q      querier
 	events []event.Event
+	broken error // the database's error after which nothing more may be written
 }
 
 // querier runs statements: for the writer through its cache of prepared ones.
@@ -29,7 +31,15 @@ func (tx *Tx) Now() time.Time { return tx.now }
 
 // Exec runs a statement that returns no rows.
 func (tx *Tx) Exec(query string, args ...any) (sql.Result, error) {
-	return tx.q.exec(tx.ctx, query, args...)
+	if tx.broken != nil {
+		return nil, tx.broken
+	}
+	res, err := tx.q.exec(tx.ctx, query, args...)
+	if err != nil && undoesTransaction(err) {
+		// Without a transaction a further statement would commit by itself.
+		tx.broken = err
+	}
+	return res, err
 }
 
 // Query runs a statement that returns rows; the caller closes them.

@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"procops/internal/event"
 )
@@ -19,19 +21,34 @@ const (
 	batchLimit = 1024
 )
 
-// ErrClosed is returned for an update of a closed store.
-var ErrClosed = errors.New("the state store is closed")
-
 // request is one update on its way to the writer.
 type request struct {
 	fn   func(*Tx) error
 	done func(error) // may be nil
+	// claim is set by whoever is first: the writer that begins with fn, or
+	// the caller that no longer wants it. It is nil where nobody can give up.
+	claim *atomic.Bool
+}
+
+// wanted claims the request for the writer; a caller that has given up makes
+// it false. A request that runs again stays claimed.
+func (r *request) wanted() bool {
+	if r.claim == nil {
+		return true
+	}
+	if !r.claim.CompareAndSwap(false, true) {
+		return false
+	}
+	r.claim = nil
+	return true
 }
 
 // writer owns the one connection that writes.
 type writer struct {
 	db    *sql.DB
 	conn  *sql.Conn
+	lock  *writeLock
+	path  string
 	opt   Options
 	stmts map[string]*sql.Stmt
 	log   eventLog
@@ -42,9 +59,9 @@ type writer struct {
 	finished chan struct{}
 }
 
-func startWriter(db *sql.DB, conn *sql.Conn, opt Options) *writer {
+func startWriter(db *sql.DB, conn *sql.Conn, lock *writeLock, path string, opt Options) *writer {
 	w := &writer{
-		db: db, conn: conn, opt: opt,
+		db: db, conn: conn, lock: lock, path: path, opt: opt,
 		stmts:    map[string]*sql.Stmt{},
 		log:      eventLog{keep: opt.KeepEvents},
 		queue:    make(chan request, queueLength),
@@ -84,7 +101,7 @@ func (w *writer) close() error {
 	for _, s := range w.stmts {
 		errs = append(errs, s.Close())
 	}
-	return errors.Join(append(errs, w.conn.Close(), w.db.Close())...)
+	return errors.Join(append(errs, w.conn.Close(), w.db.Close(), w.lock.close())...)
 }
 
 func (w *writer) run() {
@@ -97,8 +114,11 @@ func (w *writer) run() {
 	}
 }
 
-// gather adds what waits already, without waiting for more.
+// gather adds what waits already, without waiting for more. It lets the other
+// goroutines go first: those that the last commit has answered are about to ask
+// for the next one, and together they need one commit only.
 func (w *writer) gather(batch []request) []request {
+	runtime.Gosched()
 	for len(batch) < batchLimit {
 		select {
 		case r, ok := <-w.queue:
@@ -113,17 +133,20 @@ func (w *writer) gather(batch []request) []request {
 	return batch
 }
 
-// commit runs the batch in one transaction. When one of several updates fails
-// the transaction is undone and each runs in a transaction of its own, so that
-// nobody pays for another's failure.
+// commit runs the batch in one transaction. When one of the updates fails, the
+// transaction is undone; then those before it, it alone and those after it get
+// a transaction each, so that nobody pays for another's failure. When the
+// transaction itself fails (the disk is full, the database locked), all fail.
 func (w *writer) commit(batch []request) {
-	err := w.transact(batch)
-	if err == nil || len(batch) == 1 {
-		answer(batch, err)
-		return
-	}
-	for i := range batch {
-		answer(batch[i:i+1], w.transact(batch[i:i+1]))
+	for len(batch) > 0 {
+		failed, err := w.transact(batch)
+		if err == nil || failed < 0 || len(batch) == 1 {
+			answer(batch, err)
+			return
+		}
+		w.commit(batch[:failed])
+		w.commit(batch[failed : failed+1])
+		batch = batch[failed+1:]
 	}
 }
 
@@ -136,39 +159,69 @@ func answer(batch []request, err error) {
 }
 
 // transact runs the updates in one transaction and publishes their events.
-func (w *writer) transact(batch []request) error {
-	ctx := context.Background()
-	if _, err := w.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return writeError(err)
+// failed is the index of the update whose fault an error is, -1 if none's.
+func (w *writer) transact(batch []request) (failed int, err error) {
+	if err := w.lock.lock(); err != nil {
+		return -1, useError("write", w.path, err)
 	}
-	tx := &Tx{ctx: ctx, now: w.opt.Now(), q: w}
-	events, err := w.apply(tx, batch)
-	if err == nil {
-		_, err = w.exec(ctx, "COMMIT")
-		err = writeError(err)
-	}
+	events, failed, err := w.locked(batch)
+	w.lock.unlock()
 	if err != nil {
-		// A failed COMMIT may have rolled back by itself: then this fails, harmlessly.
-		_, _ = w.exec(ctx, "ROLLBACK")
-		return err
+		return failed, useError("write", w.path, err)
 	}
 	w.publish(events)
-	return nil
+	return -1, nil
+}
+
+// locked is transact with the write lock held; it returns the recorded events.
+func (w *writer) locked(batch []request) (events []event.Event, failed int, err error) {
+	ctx := context.Background()
+	if _, err := w.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return nil, -1, err
+	}
+	tx := &Tx{ctx: ctx, now: w.opt.Now(), q: w}
+	failed, err = w.apply(tx, batch)
+	if err == nil {
+		_, err = w.exec(ctx, "COMMIT")
+	}
+	if err != nil {
+		// SQLite may have rolled back by itself: then this fails, harmlessly.
+		_, _ = w.exec(ctx, "ROLLBACK")
+		return nil, failed, err
+	}
+	return tx.events, -1, nil
 }
 
 // apply runs the updates and records what they emitted.
-func (w *writer) apply(tx *Tx, batch []request) ([]event.Event, error) {
-	for _, r := range batch {
-		if err := r.fn(tx); err != nil {
-			return nil, err
+func (w *writer) apply(tx *Tx, batch []request) (failed int, err error) {
+	w.log.reset()
+	for i := range batch {
+		if !batch[i].wanted() {
+			continue
+		}
+		from := len(tx.events)
+		err := batch[i].fn(tx)
+		if tx.broken != nil {
+			return -1, tx.broken
+		}
+		if err != nil {
+			return i, err
+		}
+		w.stamp(tx.events[from:])
+		if err := w.log.encode(tx.events[from:]); err != nil {
+			return i, err
 		}
 	}
-	if w.opt.Bus != nil {
-		for i := range tx.events {
-			tx.events[i] = w.opt.Bus.Stamp(tx.events[i])
-		}
+	return -1, w.log.record(tx, tx.events)
+}
+
+func (w *writer) stamp(events []event.Event) {
+	if w.opt.Bus == nil {
+		return
 	}
-	return tx.events, writeError(w.log.record(tx, tx.events))
+	for i := range events {
+		events[i] = w.opt.Bus.Stamp(events[i])
+	}
 }
 
 func (w *writer) publish(events []event.Event) {
