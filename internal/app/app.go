@@ -1,0 +1,109 @@
+// Package app is the composition root: it finds the config and the state
+// directory, opens what a command needs, connects the concerns and tears all
+// down in reverse order.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"procops/internal/config"
+	"procops/internal/event"
+	"procops/internal/store"
+)
+
+// Options say where an App finds its config and its state.
+type Options struct {
+	Source   string // who speaks on the bus: "supervise", "heartbeat"
+	Config   string // path of the config; empty means to look for it
+	StateDir string // empty means $PROCOPS_STATE_DIR, the config's, the user's
+	Getenv   func(string) (string, bool)
+}
+
+// App is an opened procops: its config, its bus and, once asked for, its store.
+type App struct {
+	Config   *config.Config
+	Bus      *event.Bus
+	StateDir string
+
+	store    *store.Store
+	teardown teardown
+}
+
+// Open loads the config and finds the state directory. It opens nothing else.
+func Open(opt Options) (*App, error) {
+	path, err := config.Find(opt.Config, opt.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := config.Load(path, opt.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := stateDir(opt, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &App{
+		Config:   cfg,
+		Bus:      event.NewBus(fmt.Sprintf("%s[%d]", opt.Source, os.Getpid())),
+		StateDir: dir,
+	}, nil
+}
+
+// Store opens the state store the first time it is asked for.
+func (a *App) Store(ctx context.Context) (*store.Store, error) {
+	if a.store != nil {
+		return a.store, nil
+	}
+	s, err := store.Open(ctx, a.StateDir, store.Options{
+		Durability: a.Config.Durability,
+		KeepEvents: a.Config.Events.Keep,
+		Bus:        a.Bus,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.store = s
+	a.teardown.add("the state store", func(context.Context) error { return s.Close() })
+	return s, nil
+}
+
+// Close tears down what was opened, last in first out.
+func (a *App) Close(ctx context.Context) error { return a.teardown.run(ctx) }
+
+// stateDir returns the absolute path of the state directory.
+func stateDir(opt Options, cfg *config.Config) (string, error) {
+	dir := opt.StateDir
+	if dir == "" {
+		dir, _ = opt.Getenv("PROCOPS_STATE_DIR")
+	}
+	if dir == "" {
+		dir = cfg.StateDir
+	}
+	if dir == "" {
+		dir = defaultStateDir(opt.Getenv)
+	}
+	if dir == "" {
+		return "", errors.New("cannot choose a state directory: neither $XDG_STATE_HOME nor $HOME is set; name one with --state-dir")
+	}
+	return filepath.Abs(dir)
+}
+
+// defaultStateDir follows the XDG base directory specification for users and
+// the FHS for root.
+func defaultStateDir(getenv func(string) (string, bool)) string {
+	if os.Geteuid() == 0 {
+		return "/var/lib/procops"
+	}
+	if dir, ok := getenv("XDG_STATE_HOME"); ok && filepath.IsAbs(dir) {
+		return filepath.Join(dir, "procops")
+	}
+	if home, ok := getenv("HOME"); ok && home != "" {
+		return filepath.Join(home, ".local", "state", "procops")
+	}
+	return ""
+}

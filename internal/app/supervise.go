@@ -1,0 +1,122 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"path/filepath"
+
+	"github.com/rs/zerolog"
+
+	"procops/internal/control"
+	"procops/internal/fault"
+	"procops/internal/proc"
+	"procops/internal/supervise"
+)
+
+// SuperviseOptions say how a tree is run.
+type SuperviseOptions struct {
+	Hurry  <-chan struct{}             // a receive cuts the stop ladders short; may be nil
+	Output func(supervise.LogLine)     // hears the processes' output; must not block; may be nil
+	Begun  func(*supervise.Supervisor) // called when the control socket answers, before the tree is started; may be nil
+	Log    zerolog.Logger
+}
+
+// SocketPath returns the path of the supervisor's control socket.
+func (a *App) SocketPath() string { return filepath.Join(a.StateDir, "supervise.sock") }
+
+// LogDir returns the directory of the processes' log files.
+func (a *App) LogDir() string {
+	if dir := a.Config.Supervise.LogDir; dir != "" {
+		return dir
+	}
+	return filepath.Join(a.StateDir, "logs")
+}
+
+// Supervise runs the tree of the config until it ends; the end of ctx stops it
+// in order. All that can be refused is refused before anything is started: a
+// bad config, a second supervisor (fault.Conflict), a damaged state.
+func (a *App) Supervise(ctx context.Context, opt SuperviseOptions) (supervise.Report, error) {
+	s, err := a.newSupervisor(ctx, opt)
+	if err != nil {
+		return supervise.Report{}, err
+	}
+	if err := a.serveControl(s, opt.Log); err != nil {
+		return supervise.Report{}, err
+	}
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() {
+		select {
+		case <-opt.Hurry:
+			s.Hurry()
+		case <-ended:
+		}
+	}()
+	if opt.Begun != nil {
+		opt.Begun(s)
+	}
+	return s.Run(ctx)
+}
+
+func (a *App) newSupervisor(ctx context.Context, opt SuperviseOptions) (*supervise.Supervisor, error) {
+	cfg := a.Config.Supervise
+	if len(cfg.Process) == 0 {
+		return nil, fault.New(fault.Usage, "there is nothing to supervise: %s", a.configName()).
+			WithHint("`procops config init` writes a starter config with a [supervise.process.NAME] section")
+	}
+	if err := a.Config.CheckPrograms(); err != nil {
+		return nil, err
+	}
+	release, err := lockSupervisor(a.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	a.teardown.add("the supervisor's lock", func(context.Context) error { return release() })
+	st, err := a.Store(ctx)
+	if err != nil {
+		return nil, err
+	}
+	token := runToken(a.StateDir)
+	host, err := proc.NewHost(proc.HostOptions{Guard: true, Subreaper: true, RunToken: token})
+	if err != nil {
+		return nil, err
+	}
+	a.teardown.add("the host of the processes", func(context.Context) error { return host.Close() })
+	return supervise.New(cfg, supervise.Deps{
+		Host: host, Store: st, Bus: a.Bus, Log: opt.Log,
+		StateDir: a.StateDir, RunToken: token, LogDir: a.LogDir(), Config: a.Config.Path(),
+		Output: opt.Output,
+	})
+}
+
+// serveControl answers operators on the control socket until teardown.
+func (a *App) serveControl(s *supervise.Supervisor, log zerolog.Logger) error {
+	listener, err := control.Listen(a.SocketPath())
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- control.NewServer(s, log).Serve(ctx, listener) }()
+	a.teardown.add("the control socket", func(context.Context) error {
+		cancel()
+		return <-served
+	})
+	return nil
+}
+
+func (a *App) configName() string {
+	if path := a.Config.Path(); path != "" {
+		return fmt.Sprintf("%q has no [supervise.process.NAME] section", path)
+	}
+	return "no config was found"
+}
+
+// runToken marks the descendants of every supervisor of a state directory, so
+// that the next one finds what its predecessor has left behind.
+func runToken(stateDir string) string {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(stateDir)) // never fails
+	return fmt.Sprintf("%016x", h.Sum64())
+}

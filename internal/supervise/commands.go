@@ -1,0 +1,301 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"procops/internal/fault"
+	"procops/internal/name"
+	"procops/internal/proc"
+)
+
+// errEnded is returned to those who ask something of a supervisor that has ended.
+var errEnded = fault.New(fault.Unreachable, "supervision has ended")
+
+// waiter waits, in the loop's time, until something has come true.
+type waiter struct {
+	reached func() bool
+	done    chan struct{}
+}
+
+// Do does what an operator asks for. It returns when that has come true, has
+// turned out not to, or ctx ends; with NoWait when the wish is accepted. What is
+// wanted is recorded first and outlives procops. Unknown names are
+// fault.NotFound, a bad signal or no names fault.Usage.
+func (s *Supervisor) Do(ctx context.Context, r Request) ([]Result, error) {
+	if s.isStopping(ctx) && r.Action != ActionSignal {
+		return nil, fault.New(fault.Conflict, "cannot %s: the supervisor is on its way down", r.Action)
+	}
+	targets, err := s.find(r.Names, r.All)
+	if err != nil {
+		return nil, err
+	}
+	switch r.Action {
+	case ActionStart:
+		return s.order(ctx, r, s.withNeeds(ctx, targets), true, s.bringUp)
+	case ActionStop:
+		return s.order(ctx, r, targets, false, s.bringDown)
+	case ActionRestart:
+		return s.order(ctx, r, targets, true, s.bringAgain)
+	case ActionSignal:
+		return s.signal(ctx, r, targets)
+	default:
+		return nil, fault.New(fault.Usage, "there is no action %q", r.Action)
+	}
+}
+
+// Shutdown begins to stop the tree in order and returns when it has begun. A
+// second call hurries: what still runs gets SIGKILL.
+func (s *Supervisor) Shutdown(ctx context.Context) error {
+	err := s.ask(ctx, s.shutdown)
+	if errors.Is(err, errEnded) {
+		return nil
+	}
+	return err
+}
+
+// Hurry cuts the stop ladders short: all that is being stopped, now and from
+// now on, gets SIGKILL.
+func (s *Supervisor) Hurry() { s.hurry() }
+
+// WaitReady returns nil when all the named processes (none: all that are wanted)
+// are as wanted and ready, and an error when one of them has been given up or
+// ctx ends.
+func (s *Supervisor) WaitReady(ctx context.Context, names []string) error {
+	targets, err := s.find(names, len(names) == 0)
+	if err != nil {
+		return err
+	}
+	var failed *process
+	err = s.wait(ctx, func() bool {
+		open := false
+		for _, p := range targets {
+			switch {
+			case p.state == StateFatal || s.stopping:
+				failed = p
+			case p.wanted && p.state != StateRunning && p.state != StateCompleted:
+				open = true
+			}
+		}
+		return failed != nil || !open
+	})
+	if err == nil && failed != nil {
+		return fault.New(fault.Failure, "%q is not ready: it is %s", failed.name, failed.state)
+	}
+	return err
+}
+
+// find returns the processes that names stand for, in order of start, each once.
+func (s *Supervisor) find(names []string, all bool) ([]*process, error) {
+	if all {
+		return s.tree.processes, nil
+	}
+	if len(names) == 0 {
+		return nil, fault.New(fault.Usage, "no process or group is named")
+	}
+	chosen := map[*process]bool{}
+	for _, n := range names {
+		found, ok := s.tree.byName[n]
+		if !ok {
+			return nil, s.unknown(n)
+		}
+		for _, p := range found.leaves() {
+			chosen[p] = true
+		}
+	}
+	return s.inOrder(chosen), nil
+}
+
+func (s *Supervisor) inOrder(chosen map[*process]bool) []*process {
+	return slices.DeleteFunc(slices.Clone(s.tree.processes), func(p *process) bool { return !chosen[p] })
+}
+
+func (s *Supervisor) unknown(n string) error {
+	known := make([]string, 0, len(s.tree.byName))
+	for k := range s.tree.byName {
+		known = append(known, k)
+	}
+	e := fault.New(fault.NotFound, "there is no process or group %q", n)
+	if near, ok := name.Nearest(n, known); ok {
+		return e.WithHint("did you mean %q?", near)
+	}
+	return e.WithHint("`procops supervise status` lists them")
+}
+
+// withNeeds adds, before each process, what it depends on and is not there: to
+// start something is to start what it needs.
+func (s *Supervisor) withNeeds(ctx context.Context, targets []*process) (all []*process) {
+	var add func(p *process)
+	add = func(p *process) {
+		if slices.Contains(all, p) {
+			return
+		}
+		for _, n := range p.needs {
+			for _, q := range n.on.leaves() {
+				if !q.satisfies(n.condition) {
+					add(q)
+				}
+			}
+		}
+		all = append(all, p)
+	}
+	_ = s.ask(ctx, func() { // that supervision has ended, the order itself will find
+		for _, p := range targets {
+			add(p)
+		}
+	})
+	return all
+}
+
+// order records what is wanted, gives the order to the processes and waits
+// for what becomes of it. begin returns the condition that ends the wait.
+func (s *Supervisor) order(ctx context.Context, r Request, targets []*process, wanted bool, begin func([]*process) []func() bool) ([]Result, error) {
+	note := ""
+	if err := s.journal.want(ctx, processNames(targets), wanted); err != nil {
+		// A full disk must not keep an operator from stopping things.
+		note = "it will be forgotten with this supervisor: " + err.Error()
+	}
+	var reached []func() bool
+	err := s.ask(ctx, func() {
+		for _, p := range targets {
+			p.wanted = wanted
+		}
+		reached = begin(targets)
+	})
+	if err == nil && !r.NoWait {
+		err = s.wait(ctx, func() bool {
+			return !slices.ContainsFunc(reached, func(ok func() bool) bool { return !ok() })
+		})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.results(ctx, r, targets, note)
+}
+
+func processNames(list []*process) []string {
+	names := make([]string, len(list))
+	for i, p := range list {
+		names[i] = p.name
+	}
+	return names
+}
+
+func (s *Supervisor) bringUp(targets []*process) (reached []func() bool) {
+	for _, p := range targets {
+		p.halt = false
+		if p.state == StateStopping {
+			p.again = true
+		} else {
+			s.fire(p, TriggerStart, "")
+		}
+		reached = append(reached, p.decided(p.runs))
+	}
+	return reached
+}
+
+func (s *Supervisor) bringDown(targets []*process) (reached []func() bool) {
+	for _, p := range targets {
+		p.again = false
+		if p.state == StateFatal {
+			s.fire(p, TriggerStop, "")
+		}
+		reached = append(reached, func() bool { return p.state.AtRest() })
+	}
+	s.halt(targets)
+	return reached
+}
+
+func (s *Supervisor) bringAgain(targets []*process) (reached []func() bool) {
+	var running []*process
+	for _, p := range targets {
+		before := p.runs
+		if p.state.AtRest() {
+			s.fire(p, TriggerStart, "")
+		} else {
+			p.again = true
+			running = append(running, p)
+		}
+		reached = append(reached, func() bool { return p.runs > before && p.decided(before)() })
+	}
+	s.halt(running)
+	return reached
+}
+
+// decided returns the condition that a process that was told to start has
+// become ready or has turned out not to.
+func (p *process) decided(before int) func() bool {
+	return func() bool {
+		switch p.state {
+		case StateRunning, StateCompleted, StateFatal:
+			return true
+		case StateBackoff:
+			return p.runs > before
+		case StateStopped:
+			return !p.again
+		default:
+			return false
+		}
+	}
+}
+
+// wait returns when a condition on the tree has come true.
+func (s *Supervisor) wait(ctx context.Context, reached func() bool) error {
+	w := waiter{reached: reached, done: make(chan struct{})}
+	if err := s.ask(ctx, func() { s.waiters = append(s.waiters, w) }); err != nil {
+		return err
+	}
+	select {
+	case <-w.done:
+		return nil
+	case <-s.done:
+		return nil // the tree is at rest: whoever waited looks at what became of it
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// results says what has become of an order.
+func (s *Supervisor) results(ctx context.Context, r Request, targets []*process, note string) (list []Result, err error) {
+	err = s.ask(ctx, func() {
+		for _, p := range targets {
+			one := Result{Name: p.name, State: p.state, Note: note, OK: true}
+			if p.run != nil {
+				one.PID = p.run.child.PID()
+			}
+			if !r.NoWait && r.Action != ActionStop && !p.state.Up() && p.state != StateCompleted {
+				one.OK, one.Note = false, p.reason
+			}
+			list = append(list, one)
+		}
+	})
+	return list, err
+}
+
+// signal sends a signal to the leader of each process.
+func (s *Supervisor) signal(ctx context.Context, r Request, targets []*process) (list []Result, err error) {
+	sig, err := proc.ParseSignal(r.Signal)
+	if err != nil {
+		return nil, fault.Wrap(fault.Usage, err, "cannot send a signal")
+	}
+	err = s.ask(ctx, func() {
+		for _, p := range targets {
+			one := Result{Name: p.name, State: p.state, Note: "it does not run"}
+			if p.run != nil {
+				one.PID = p.run.child.PID()
+				one.OK, one.Note = true, ""
+				if err := p.run.child.Signal(sig); err != nil {
+					one.OK, one.Note = false, err.Error()
+				}
+			}
+			list = append(list, one)
+		}
+	})
+	return list, err
+}
+
+func (s *Supervisor) isStopping(ctx context.Context) (stopping bool) {
+	_ = s.ask(ctx, func() { stopping = s.stopping })
+	return stopping
+}

@@ -1,0 +1,110 @@
+package supervise
+
+import (
+	"time"
+
+	"procops/internal/event"
+)
+
+// changeData says how a process came into the state that the event names.
+type changeData struct {
+	From     State   `json:"from" doc:"the state before"`
+	PID      int     `json:"pid,omitempty" doc:"process id while it runs"`
+	Restarts int     `json:"restarts" doc:"restarts since supervision began"`
+	Reason   string  `json:"reason,omitempty" doc:"why, for people"`
+	Delay    float64 `json:"delay_seconds,omitempty" doc:"for backoff: time until the next start"`
+}
+
+// exitData says how a run of a process ended.
+type exitData struct {
+	PID      int     `json:"pid" doc:"process id it had"`
+	Code     int     `json:"code" doc:"exit code as a shell has it: 128 + n for signal n"`
+	Signal   string  `json:"signal,omitempty" doc:"the signal that ended it"`
+	Text     string  `json:"text" doc:"the code and what it commonly means"`
+	Seconds  float64 `json:"seconds" doc:"how long it ran"`
+	Expected bool    `json:"expected" doc:"procops had asked it to stop, or the code counts as success"`
+	Stdout   string  `json:"stdout,omitempty" doc:"the last lines of its standard output, of a failure"`
+	Stderr   string  `json:"stderr,omitempty" doc:"the last lines of its standard error, of a failure"`
+}
+
+// groupData says why a group is restarted.
+type groupData struct {
+	Attempt int     `json:"attempt" doc:"how many times in a row"`
+	Process string  `json:"process" doc:"the process whose failure caused it"`
+	Delay   float64 `json:"delay_seconds" doc:"time until the children are started again"`
+}
+
+// treeData says what the supervisor supervises.
+type treeData struct {
+	PID       int `json:"pid" doc:"process id of procops"`
+	Processes int `json:"processes" doc:"how many processes the tree has"`
+}
+
+// failedData says which failure ended supervision.
+type failedData struct {
+	Command string `json:"command" doc:"what was run"`
+	Code    int    `json:"code" doc:"exit code as a shell has it"`
+	Text    string `json:"text" doc:"the code and what it commonly means"`
+}
+
+// linkData says what a log link of a chain says.
+type linkData struct {
+	Message string `json:"message" doc:"the link's text, filled in"`
+}
+
+var (
+	eventStarted      = event.Define[treeData]("supervise.started", "Supervision of a tree has begun.")
+	eventStopped      = event.Define[treeData]("supervise.stopped", "Supervision has ended; nothing of the tree runs any more.")
+	eventFailed       = event.Define[failedData]("supervise.failed", "The failure of the subject, which no chain settled, ends supervision.")
+	eventExited       = event.Define[exitData]("supervise.process.exited", "A run of a process has ended.")
+	eventLog          = event.Define[linkData]("supervise.process.log", "A log link of a chain was reached.")
+	eventGroupRestart = event.Define[groupData]("supervise.group.restarting", "A retry link restarts all children of a group.")
+
+	eventProcessStopped   = event.Define[changeData]("supervise.process.stopped", "A process is down, as wanted.")
+	eventProcessWaiting   = event.Define[changeData]("supervise.process.waiting", "A process waits for what it depends on.")
+	eventProcessStarting  = event.Define[changeData]("supervise.process.starting", "A process runs and is not ready yet.")
+	eventProcessRunning   = event.Define[changeData]("supervise.process.running", "A process runs and is ready.")
+	eventProcessEnding    = event.Define[changeData]("supervise.process.ending", "A process has ended or failed; the rest of its group is ended and its chain is run.")
+	eventProcessBackoff   = event.Define[changeData]("supervise.process.backoff", "A process waits before it is started again.")
+	eventProcessStopping  = event.Define[changeData]("supervise.process.stopping", "A process is being stopped.")
+	eventProcessCompleted = event.Define[changeData]("supervise.process.completed", "A process has ended well and stays down.")
+	eventProcessFatal     = event.Define[changeData]("supervise.process.fatal", "A process has failed and was given up.")
+)
+
+// Events describes the event types of this package.
+func Events() []event.Description {
+	list := []event.Description{
+		eventStarted.Describe(), eventStopped.Describe(), eventFailed.Describe(),
+		eventExited.Describe(), eventLog.Describe(), eventGroupRestart.Describe(),
+	}
+	for _, s := range States() {
+		list = append(list, changeType(s).Describe())
+	}
+	return list
+}
+
+// changeType returns the event type of coming into a state.
+func changeType(s State) event.Type[changeData] {
+	switch s {
+	case StateWaiting:
+		return eventProcessWaiting
+	case StateStarting:
+		return eventProcessStarting
+	case StateRunning:
+		return eventProcessRunning
+	case StateEnding:
+		return eventProcessEnding
+	case StateBackoff:
+		return eventProcessBackoff
+	case StateStopping:
+		return eventProcessStopping
+	case StateCompleted:
+		return eventProcessCompleted
+	case StateFatal:
+		return eventProcessFatal
+	default:
+		return eventProcessStopped
+	}
+}
+
+func seconds(d time.Duration) float64 { return d.Round(time.Microsecond).Seconds() }

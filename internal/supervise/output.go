@@ -1,0 +1,211 @@
+package supervise
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"procops/internal/logging"
+	"procops/internal/proc"
+)
+
+const (
+	// queueLimit is how many bytes of output may wait for a slow disk; what
+	// comes beyond is dropped and counted, and the process is not held up.
+	queueLimit = 4 << 20
+	// tailLimit is how many bytes of each stream a failure shows.
+	tailLimit = 4 << 10
+)
+
+// output takes the output of one process, from the goroutines that read its
+// pipes: into the log file, the tail for failures, the readiness check, and to
+// those who follow.
+type output struct {
+	name    string
+	path    string // of the log file; empty when there is none
+	json    bool
+	file    *logging.File
+	queue   *logging.Queue
+	tails   [2]*proc.Tail // stdout, stderr
+	hear    func(LogLine) // of the supervisor; may be nil
+	pattern atomic.Pointer[pattern]
+
+	mu        sync.Mutex // held to change followers, not to read them
+	followers atomic.Pointer[[]*follower]
+}
+
+// follower hears the lines of one who follows a log.
+type follower struct{ hear func(LogLine) }
+
+// pattern is an armed readiness check.
+type pattern struct {
+	expr    *regexp.Regexp
+	once    sync.Once
+	matched chan struct{}
+}
+
+func newOutput(name string, cfg OutputConfig, deps Deps) (*output, error) {
+	o := &output{
+		name:  name,
+		json:  cfg.Format == formatJSON,
+		tails: [2]*proc.Tail{proc.NewTail(tailLimit), proc.NewTail(tailLimit)},
+		hear:  deps.Output,
+	}
+	if cfg.File == noFile {
+		return o, nil
+	}
+	o.path = logPath(name, cfg, deps.LogDir)
+	file, err := logging.OpenFile(o.path, logging.Rotation{
+		MaxSize: cfg.MaxSize, MaxFiles: cfg.MaxFiles, MaxAge: cfg.MaxAge.Std(), Compress: cfg.Compress,
+		OnError: func(err error) { deps.Log.Warn().Err(err).Str("process", name).Msg("log rotation") },
+	})
+	if err != nil {
+		return nil, err
+	}
+	o.file = file
+	o.queue = logging.NewQueue(file, queueLimit)
+	o.queue.OnGap = o.gap
+	o.queue.OnError = func(err error) {
+		deps.Log.Error().Err(err).Str("process", name).Msg("cannot write the log; output is dropped until it can be written again")
+	}
+	return o, nil
+}
+
+// logPath returns where the output of a process is logged.
+func logPath(name string, cfg OutputConfig, dir string) string {
+	switch {
+	case cfg.File == noFile:
+		return ""
+	case cfg.File == "":
+		return filepath.Join(dir, name+".log")
+	case filepath.IsAbs(cfg.File):
+		return cfg.File
+	default:
+		return filepath.Join(dir, cfg.File)
+	}
+}
+
+// line takes one line. It is called by one goroutine for each stream.
+func (o *output) line(l proc.Line) {
+	if o.queue != nil {
+		o.queue.Append(func(dst []byte) []byte { return o.format(dst, l) })
+	}
+	o.tails[l.Stream].Append(l)
+	if p := o.pattern.Load(); p != nil && p.expr.Match(l.Text) {
+		p.once.Do(func() { close(p.matched) })
+	}
+	followers := o.followers.Load()
+	if o.hear == nil && (followers == nil || len(*followers) == 0) {
+		return
+	}
+	line := LogLine{Time: l.Time, Name: o.name, Stream: l.Stream.String(), Text: string(l.Text)}
+	if o.hear != nil {
+		o.hear(line)
+	}
+	if followers != nil {
+		for _, f := range *followers {
+			f.hear(line)
+		}
+	}
+}
+
+// format appends a line as it stands in the log file.
+func (o *output) format(dst []byte, l proc.Line) []byte {
+	if o.json {
+		return appendJSON(dst, o.name, l)
+	}
+	return appendText(dst, l.Time, l.Stream.String(), l.Partial, l.Text)
+}
+
+// gap appends the record that stands for dropped ones.
+func (o *output) gap(dst []byte, dropped uint64) []byte {
+	text := []byte("procops dropped " + strconv.FormatUint(dropped, 10) + " lines here: the log could not be written as fast")
+	return o.format(dst, proc.Line{Time: time.Now(), Stream: proc.Stderr, Text: text})
+}
+
+// tail returns the last lines of the present run.
+func (o *output) tail() (stdout, stderr string) {
+	return o.tails[proc.Stdout].String(), o.tails[proc.Stderr].String()
+}
+
+// arm prepares for a new run: the tails are emptied, and the returned channel
+// is closed when a line matches. It is nil without an expression.
+func (o *output) arm(expr *regexp.Regexp) <-chan struct{} {
+	for _, t := range o.tails {
+		t.Reset()
+	}
+	if expr == nil {
+		o.pattern.Store(nil)
+		return nil
+	}
+	p := &pattern{expr: expr, matched: make(chan struct{})}
+	o.pattern.Store(p)
+	return p.matched
+}
+
+// follow calls hear with each line from now on, until the returned function is
+// called. hear must not block.
+func (o *output) follow(hear func(LogLine)) (cancel func()) {
+	f := &follower{hear: hear}
+	o.change(func(now []*follower) []*follower { return append(now, f) })
+	return func() {
+		o.change(func(now []*follower) []*follower {
+			return slices.DeleteFunc(now, func(x *follower) bool { return x == f })
+		})
+	}
+}
+
+func (o *output) change(edit func([]*follower) []*follower) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var now []*follower
+	if p := o.followers.Load(); p != nil {
+		now = slices.Clone(*p)
+	}
+	now = edit(now)
+	o.followers.Store(&now)
+}
+
+func (o *output) dropped() uint64 {
+	if o.queue == nil {
+		return 0
+	}
+	return o.queue.Dropped()
+}
+
+// reopen closes the log file and opens it again, for log rotation from outside.
+func (o *output) reopen() error {
+	if o.file == nil {
+		return nil
+	}
+	return o.file.Reopen()
+}
+
+func (o *output) close(ctx context.Context) error {
+	if o.queue == nil {
+		return nil
+	}
+	return errors.Join(o.queue.Close(ctx), o.file.Close())
+}
+
+// jsonLine is a line in a log file of format json.
+type jsonLine struct {
+	Time    time.Time `json:"time"`
+	Process string    `json:"process"`
+	Stream  string    `json:"stream"`
+	Text    string    `json:"text"`
+	Partial bool      `json:"partial,omitempty"`
+}
+
+func appendJSON(dst []byte, name string, l proc.Line) []byte {
+	// Strings, a time and a boolean cannot fail to encode.
+	raw, _ := json.Marshal(jsonLine{Time: l.Time.UTC(), Process: name, Stream: l.Stream.String(), Text: string(l.Text), Partial: l.Partial})
+	return append(append(dst, raw...), '\n')
+}

@@ -1,0 +1,64 @@
+package supervise
+
+import (
+	"context"
+	"os"
+
+	"procops/internal/proc"
+)
+
+// Status returns a picture of the tree.
+func (s *Supervisor) Status(ctx context.Context) (Status, error) {
+	st := Status{PID: os.Getpid(), Started: s.began, Config: s.deps.Config, StateDir: s.deps.StateDir}
+	var running []proc.Identity
+	err := s.ask(ctx, func() {
+		st.Stopping = s.stopping
+		for _, p := range s.tree.processes {
+			st.Processes = append(st.Processes, p.status())
+			running = append(running, p.identity())
+		}
+		for _, n := range s.tree.root {
+			st.Tree = append(st.Tree, n.picture())
+		}
+	})
+	if err != nil {
+		return Status{}, err
+	}
+	// Outside the loop: reading /proc for a thousand processes takes a while.
+	for i, id := range running {
+		if id.PID == 0 {
+			continue
+		}
+		if usage, err := id.Usage(); err == nil {
+			st.Processes[i].CPU, st.Processes[i].Memory = usage.CPU.Seconds(), usage.RSS
+		}
+	}
+	return st, nil
+}
+
+func (p *process) identity() proc.Identity {
+	if p.run == nil {
+		return proc.Identity{}
+	}
+	return p.run.child.Identity()
+}
+
+func (p *process) status() ProcessStatus {
+	st := ProcessStatus{
+		Name:     p.name,
+		Group:    p.path(),
+		Command:  p.cfg.Command.String(),
+		State:    p.state,
+		Wanted:   p.wanted,
+		Reason:   p.reason,
+		Since:    p.since,
+		Restarts: max(0, p.started-1),
+		LastExit: p.lastExit,
+		Dropped:  p.output.dropped(),
+		Log:      p.output.path,
+	}
+	if p.run != nil {
+		st.PID, st.Started, st.Ready = p.run.child.PID(), p.run.began, p.run.ready
+	}
+	return st
+}

@@ -1,0 +1,350 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"procops/internal/proc"
+)
+
+// tryStart starts p if it waits and what it depends on is there.
+func (s *Supervisor) tryStart(p *process) {
+	if p.state != StateWaiting || p.chain.busy() {
+		return
+	}
+	missing := p.unmet()
+	switch {
+	case missing == nil:
+		s.spawn(p)
+	case hopeless(missing):
+		// The failure itself was settled where it happened: nothing is raised.
+		s.giveUp(p, Failure{
+			Process: p.name, Command: p.cfg.Command.String(), Code: 1, Time: time.Now(),
+			Text: fmt.Sprintf("not started: %q, which it depends on, has been given up", missing.name),
+		})
+	default:
+		p.reason = fmt.Sprintf("waits for %s to be %s", missing.name, missing.condition)
+	}
+}
+
+// hopeless reports whether a dependency will not come true by itself.
+func hopeless(n *need) bool {
+	return slices.ContainsFunc(n.on.leaves(), func(q *process) bool { return q.state == StateFatal })
+}
+
+// spawn starts p in the kernel.
+func (s *Supervisor) spawn(p *process) {
+	p.runs++
+	number := p.runs
+	child, matched, err := s.startChild(p)
+	if err != nil {
+		s.failed(p, p.cannotStart(err))
+		return
+	}
+	p.started++
+	p.run = &run{child: child, began: child.Started(), probe: func() {}}
+	p.run.healthy = time.AfterFunc(p.cfg.HealthyAfter.Std(), func() { s.post(func() { s.healthy(p, number) }) })
+	s.workers.Go(func() { s.watch(p, number, child) })
+	s.fire(p, TriggerSpawned, "")
+	s.probe(p, number, matched)
+}
+
+// startChild arms the readiness check on output before there can be any, and
+// starts the child.
+func (s *Supervisor) startChild(p *process) (*proc.Process, <-chan struct{}, error) {
+	expr, err := p.cfg.Ready.pattern()
+	if err != nil {
+		return nil, nil, err
+	}
+	matched := p.output.arm(expr)
+	spec, err := p.spec()
+	if err != nil {
+		return nil, nil, err
+	}
+	child, err := s.deps.Host.Start(spec)
+	return child, matched, err
+}
+
+// spec says how p is started.
+func (p *process) spec() (proc.Spec, error) {
+	spec := proc.Spec{
+		Argv:    p.cfg.Command,
+		Dir:     p.cfg.Dir,
+		Session: p.cfg.Session,
+		Output:  p.output.line,
+		Umask:   p.cfg.Umask,
+		Nice:    p.cfg.Nice,
+		Limits:  p.cfg.Limits.limits(),
+	}
+	var env []string
+	if p.cfg.User != "" || p.cfg.Group != "" {
+		user, err := proc.LookupUser(p.cfg.User, p.cfg.Group)
+		if err != nil {
+			return spec, err
+		}
+		spec.User = user
+		env = append(env, user.Env()...)
+	}
+	for name, value := range p.cfg.Env {
+		env = append(env, name+"="+value)
+	}
+	spec.Env = mergeEnv(append(env, "PROCOPS_PROCESS="+p.name))
+	return spec, nil
+}
+
+// mergeEnv returns the environment of procops with changes; each name stands
+// in it once, because programs differ in which of two they believe.
+func mergeEnv(changes []string) []string {
+	merged := os.Environ()
+	for _, change := range changes {
+		name, _, _ := strings.Cut(change, "=")
+		merged = slices.DeleteFunc(merged, func(v string) bool { return strings.HasPrefix(v, name+"=") })
+	}
+	return append(merged, changes...)
+}
+
+// watch brings the end of a run to the loop.
+func (s *Supervisor) watch(p *process, number int, child *proc.Process) {
+	<-child.Exited()
+	s.post(func() { s.exited(p, number) })
+	<-child.Gone()
+	s.post(func() { s.gone(p, number) })
+}
+
+// exited deals with the end of the leader.
+func (s *Supervisor) exited(p *process, number int) {
+	if p.runs != number || p.run == nil {
+		return
+	}
+	p.run.exited = true
+	p.run.probe()
+	p.run.healthy.Stop()
+	s.fire(p, TriggerExited, "")
+}
+
+// gone deals with the end of a run: nothing of its process group is left and
+// its output has been read.
+func (s *Supervisor) gone(p *process, number int) {
+	if p.runs != number || p.run == nil {
+		return
+	}
+	ended := p.run
+	p.run = nil
+	failure, failed := p.judge(ended)
+	s.journal.exited(p, ended, failure, p.state == StateStopping || !failed)
+	switch {
+	case p.state == StateStopping:
+		s.fire(p, TriggerGone, "")
+	case failed:
+		s.failed(p, failure)
+	default:
+		s.passed(p)
+	}
+}
+
+// judge says whether a run that has ended was a failure.
+func (p *process) judge(r *run) (Failure, bool) {
+	exit := r.child.Exit()
+	f := Failure{
+		Process: p.name, Command: p.cfg.Command.String(), PID: r.child.PID(),
+		Code: exit.ShellCode(), Text: exit.Text(), Time: time.Now(),
+	}
+	f.Stdout, f.Stderr = p.output.tail()
+	p.lastExit = &ExitStatus{Code: f.Code, Text: f.Text, Time: f.Time}
+	if exit.Signal != 0 {
+		p.lastExit.Signal = proc.Signal(exit.Signal).String()
+	}
+	if r.expired {
+		f.Text = fmt.Sprintf("not ready after %s", p.cfg.Ready.Timeout)
+		f.Code = max(1, f.Code)
+		return f, true
+	}
+	return f, exit.Signal != 0 || !slices.Contains(p.cfg.SuccessCodes, exit.Code)
+}
+
+// cannotStart is the failure of a process that the kernel or procops refused
+// to start, with the codes that shells use.
+func (p *process) cannotStart(err error) Failure {
+	code := 126
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		code = 127
+	}
+	p.lastExit = &ExitStatus{Code: code, Text: err.Error(), Time: time.Now()}
+	return Failure{
+		Process: p.name, Command: p.cfg.Command.String(),
+		Code: code, Text: err.Error(), Time: time.Now(),
+	}
+}
+
+// passed deals with a good end of p.
+func (s *Supervisor) passed(p *process) {
+	if p.cfg.Restart == RestartAlways {
+		s.fire(p, TriggerRetry, "restart = always")
+		return
+	}
+	s.walk(&p.chain, p.cfg.OnPass, Failure{Process: p.name, Command: p.cfg.Command.String(), Text: p.lastExit.Text}, func(v verdict, f Failure) {
+		switch v {
+		case verdictRetry:
+			s.fire(p, TriggerRetry, "retry")
+		case verdictRaise:
+			s.giveUp(p, f)
+			s.raise(p.parent, f)
+		case verdictOpen, verdictSettled:
+			s.fire(p, TriggerComplete, "")
+		}
+	})
+}
+
+// failed deals with a failure of p: its restart policy first, its chain next,
+// then its parent.
+func (s *Supervisor) failed(p *process, f Failure) {
+	if p.cfg.Restart != RestartNever && (p.cfg.MaxRestarts == 0 || p.streak < p.cfg.MaxRestarts) {
+		s.fire(p, TriggerRetry, f.Text)
+		return
+	}
+	s.walk(&p.chain, p.cfg.OnFail, f, func(v verdict, f Failure) {
+		if v == verdictRetry {
+			s.fire(p, TriggerRetry, f.Text)
+			return
+		}
+		s.giveUp(p, f)
+		if v != verdictSettled {
+			s.raise(p.parent, f)
+		}
+	})
+}
+
+func (s *Supervisor) giveUp(p *process, f Failure) {
+	s.failures = append(s.failures, f)
+	s.fire(p, TriggerGiveUp, f.Text)
+}
+
+// raise hands a failure to a group; nil is the top, where it ends supervision.
+func (s *Supervisor) raise(g *group, f Failure) {
+	if g == nil {
+		s.journal.emit(eventFailed.New(f.Process, failedData{Command: f.Command, Code: f.Code, Text: f.Text}))
+		if !s.stopping {
+			s.shutdown()
+		}
+		return
+	}
+	if g.underRestart() {
+		return // its children are being restarted anyway
+	}
+	s.walk(&g.chain, g.cfg.OnFail, f, func(v verdict, f Failure) {
+		switch v {
+		case verdictRetry:
+			s.restartGroup(g, f)
+		case verdictOpen, verdictRaise:
+			s.raise(g.parent, f)
+		case verdictSettled:
+		}
+	})
+}
+
+// healthy forgets the restarts of p, which has run for healthy_after, and
+// those of the groups above it whose processes all have.
+func (s *Supervisor) healthy(p *process, number int) {
+	if p.runs != number || p.run == nil || !p.state.Up() {
+		return
+	}
+	p.streak = 0
+	p.chain.reset()
+	for _, g := range p.above() {
+		if !slices.ContainsFunc(g.leaves(), func(q *process) bool { return !q.isHealthy() }) {
+			g.chain.reset()
+		}
+	}
+}
+
+func (p *process) isHealthy() bool {
+	if p.run == nil {
+		return p.state == StateCompleted || p.state == StateStopped
+	}
+	return p.state.Up() && time.Since(p.run.began) >= p.cfg.HealthyAfter.Std()
+}
+
+// halt brings the processes to rest in reverse order of start; each as soon as
+// nothing that needs it and is to stop as well still runs.
+func (s *Supervisor) halt(list []*process) {
+	for _, p := range list {
+		p.halt = true
+	}
+	for _, p := range slices.Backward(list) {
+		s.tryHalt(p)
+	}
+}
+
+func (s *Supervisor) tryHalt(p *process) {
+	switch {
+	case !p.halt || p.state == StateStopping:
+	case p.state.AtRest():
+		s.soon(func() { s.spread(p) })
+	case !p.held():
+		p.chain.stop()
+		s.fire(p, TriggerStop, "")
+		if p.run == nil && p.state == StateStopping {
+			s.fire(p, TriggerGone, "") // its end had come already and was being dealt with
+		}
+	}
+}
+
+// endRun ends what runs of p by its stop ladder. When the tree is told to
+// hurry the ladder is cut short with SIGKILL.
+func (s *Supervisor) endRun(p *process) {
+	r := p.run
+	if r == nil || r.ladder {
+		return
+	}
+	r.ladder = true
+	r.probe()
+	r.healthy.Stop()
+	select {
+	case <-r.child.Gone():
+		return // the common case: it has ended and left nobody behind
+	default:
+	}
+	first := !r.exited
+	s.workers.Go(func() {
+		if err := s.stopRun(p.name, p.cfg.Stop, r.child, first); err != nil {
+			s.deps.Log.Error().Err(err).Str("process", p.name).Msg("cannot stop")
+		}
+	})
+}
+
+func (s *Supervisor) stopRun(name string, cfg StopConfig, child *proc.Process, first bool) error {
+	ladder := cfg.ladder()
+	if first && len(cfg.Command) > 0 {
+		s.stopCommand(name, cfg, child)
+		ladder.Steps[0].Signal = 0 // only wait
+	}
+	return child.Stop(s.ctx, ladder)
+}
+
+// stopCommand runs the command that replaces the first signal.
+func (s *Supervisor) stopCommand(name string, cfg StopConfig, child *proc.Process) {
+	ctx, cancel := context.WithTimeout(s.ctx, cfg.Grace.Std())
+	defer cancel()
+	argv := slices.Clone(cfg.Command)
+	for i := range argv {
+		argv[i] = strings.ReplaceAll(argv[i], "{{pid}}", strconv.Itoa(child.PID()))
+	}
+	s.exec(ctx, "to stop "+name, argv, []string{"PROCOPS_PROCESS=" + name, "PROCOPS_PID=" + strconv.Itoa(child.PID())}, nil)
+}
+
+// ladder turns the config into the signals and times of proc.
+func (c StopConfig) ladder() proc.Ladder {
+	steps := []proc.Step{{Signal: c.Signal, Wait: c.Grace.Std()}}
+	for _, sig := range c.Then {
+		steps = append(steps, proc.Step{Signal: sig, Wait: c.Grace.Std()})
+	}
+	return proc.Ladder{Steps: steps}
+}

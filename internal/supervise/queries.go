@@ -1,0 +1,169 @@
+package supervise
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"procops/internal/event"
+	"procops/internal/proc"
+	"procops/internal/store"
+)
+
+// journal records what happens to the tree, in order, without making the loop
+// wait for the disk. What cannot be recorded is published all the same.
+type journal struct {
+	store *store.Store
+	bus   *event.Bus
+	log   zerolog.Logger
+	// failing belongs to the store's writer goroutine, which calls recorded.
+	failing bool
+}
+
+func newJournal(st *store.Store, bus *event.Bus, log zerolog.Logger) *journal {
+	return &journal{store: st, bus: bus, log: log}
+}
+
+// emit records an event.
+func (j *journal) emit(e event.Event) {
+	j.record(e, func(*store.Tx) error { return nil })
+}
+
+// changed records the state that p has come into.
+func (j *journal) changed(p *process, from State, delay time.Duration) {
+	r := p.record()
+	data := changeData{From: from, PID: r.identity.PID, Restarts: r.restarts, Reason: p.reason, Delay: seconds(delay)}
+	j.record(changeType(p.state).New(p.name, data), func(tx *store.Tx) error { return saveProcess(tx, r) })
+}
+
+// exited records how a run of p ended.
+func (j *journal) exited(p *process, r *run, f Failure, expected bool) {
+	data := exitData{
+		PID: f.PID, Code: f.Code, Signal: p.lastExit.Signal, Text: f.Text,
+		Seconds: seconds(f.Time.Sub(r.began)), Expected: expected,
+	}
+	if !expected {
+		data.Stdout, data.Stderr = f.Stdout, f.Stderr
+	}
+	j.emit(eventExited.New(p.name, data))
+}
+
+func (j *journal) record(e event.Event, save func(*store.Tx) error) {
+	err := j.store.Enqueue(func(tx *store.Tx) error {
+		tx.Emit(e)
+		return save(tx)
+	}, func(err error) { j.recorded(e, err) })
+	if err != nil {
+		j.bus.Publish(e) // the writer is too far behind, or closed
+	}
+}
+
+// recorded is called after each commit or failure of it, and says once when
+// recording fails and once when it works again.
+func (j *journal) recorded(e event.Event, err error) {
+	if err != nil {
+		j.bus.Publish(e)
+	}
+	switch {
+	case err != nil && !j.failing:
+		j.failing = true
+		j.log.Error().Err(err).Msg("cannot record events and states; supervision goes on without")
+	case err == nil && j.failing:
+		j.failing = false
+		j.log.Info().Msg("events and states are recorded again")
+	}
+}
+
+// want records what an operator wants of the processes.
+func (j *journal) want(ctx context.Context, names []string, wanted bool) error {
+	return j.store.Update(ctx, func(tx *store.Tx) error {
+		for _, n := range names {
+			_, err := tx.Exec(`INSERT INTO supervise_process (name, wanted) VALUES (?, ?)
+				ON CONFLICT (name) DO UPDATE SET wanted = excluded.wanted`, n, wanted)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// flush returns when all that was recorded so far is committed.
+func (j *journal) flush(ctx context.Context) error {
+	err := j.store.Update(ctx, func(*store.Tx) error { return nil })
+	if errors.Is(err, store.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// record is what is kept of a process.
+type record struct {
+	name     string
+	wanted   sql.NullBool
+	state    State
+	identity proc.Identity
+	restarts int
+	exitCode sql.NullInt64
+}
+
+func (p *process) record() record {
+	r := record{name: p.name, state: p.state, restarts: max(0, p.started-1)}
+	if p.run != nil {
+		r.identity = p.run.child.Identity()
+	}
+	if p.lastExit != nil {
+		r.exitCode = sql.NullInt64{Int64: int64(p.lastExit.Code), Valid: true}
+	}
+	return r
+}
+
+// saveProcess writes all of a record but what is wanted.
+func saveProcess(tx *store.Tx, r record) error {
+	_, err := tx.Exec(`INSERT INTO supervise_process (name, state, pid, start_ticks, boot_id, restarts, exit_code, changed_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (name) DO UPDATE SET state = excluded.state, pid = excluded.pid, start_ticks = excluded.start_ticks,
+			boot_id = excluded.boot_id, restarts = excluded.restarts, exit_code = excluded.exit_code, changed_at = excluded.changed_at`,
+		r.name, string(r.state), r.identity.PID, int64(r.identity.Start), r.identity.Boot, r.restarts, r.exitCode, tx.Now().UnixMicro())
+	return err
+}
+
+// loadProcesses returns the records of all processes.
+func loadProcesses(ctx context.Context, st *store.Store) (records []record, err error) {
+	err = st.View(ctx, func(tx *store.Tx) error {
+		records = nil
+		rows, err := tx.Query(`SELECT name, wanted, state, pid, start_ticks, boot_id FROM supervise_process`)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rows.Close() }()
+		for rows.Next() {
+			var r record
+			var ticks int64
+			if err := rows.Scan(&r.name, &r.wanted, &r.state, &r.identity.PID, &ticks, &r.identity.Boot); err != nil {
+				return err
+			}
+			r.identity.Start = uint64(ticks)
+			records = append(records, r)
+		}
+		return rows.Err()
+	})
+	return records, err
+}
+
+// resetProcesses marks everything as down, and forgets processes that are not
+// in the tree any more.
+func resetProcesses(ctx context.Context, st *store.Store, forget []string) error {
+	return st.Update(ctx, func(tx *store.Tx) error {
+		for _, n := range forget {
+			if _, err := tx.Exec(`DELETE FROM supervise_process WHERE name = ?`, n); err != nil {
+				return err
+			}
+		}
+		_, err := tx.Exec(`UPDATE supervise_process SET state = 'stopped', pid = 0, start_ticks = 0, restarts = 0`)
+		return err
+	})
+}

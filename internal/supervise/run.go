@@ -1,0 +1,288 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"procops/internal/event"
+	"procops/internal/proc"
+	"procops/internal/store"
+)
+
+// Deps is what a Supervisor needs from outside.
+type Deps struct {
+	Host     *proc.Host
+	Store    *store.Store
+	Bus      *event.Bus
+	Log      zerolog.Logger
+	StateDir string
+	RunToken string        // marks all descendants of the supervisors of this state directory
+	LogDir   string        // where the processes' log files are
+	Config   string        // path of the config, shown in Status
+	Output   func(LogLine) // hears every line of output; must not block; may be nil
+}
+
+// inboxLength is how much news may wait for the loop before those who bring it
+// have to wait themselves.
+const inboxLength = 1024
+
+// Supervisor runs one tree. Its methods may be called from any goroutine; those
+// that ask something of the tree block until Run has begun.
+type Supervisor struct {
+	deps    Deps
+	tree    *tree
+	journal *journal
+	inbox   chan func()   // news and questions, for the loop
+	done    chan struct{} // closed when Run returns
+	began   time.Time
+	workers sync.WaitGroup // goroutines that bring news to the loop
+
+	// The rest belongs to the loop.
+	ctx      context.Context // ends when the tree is told to hurry
+	hurry    context.CancelFunc
+	stopping bool
+	later    []func()  // effects on other nodes, after the present news is dealt with
+	waiters  []waiter  // operators who wait for something to come true
+	failures []Failure // in order of time, of processes that are given up or were raised
+}
+
+// New returns a supervisor for a checked config.
+func New(cfg Config, deps Deps) (*Supervisor, error) {
+	s := &Supervisor{
+		deps:    deps,
+		tree:    newTree(cfg, time.Now()),
+		journal: newJournal(deps.Store, deps.Bus, deps.Log),
+		inbox:   make(chan func(), inboxLength),
+		done:    make(chan struct{}),
+		began:   time.Now(),
+	}
+	s.ctx, s.hurry = context.WithCancel(context.Background())
+	for _, p := range s.tree.processes {
+		out, err := newOutput(p.name, p.cfg.Output, deps)
+		if err != nil {
+			return nil, err
+		}
+		p.output = out
+	}
+	return s, nil
+}
+
+// Run ends what a former supervisor of this state directory has left running,
+// starts the tree and returns when all of it is at rest: because it is done,
+// because a failure that no chain settled reached the top, or because ctx ended
+// or Shutdown was called, which stops the tree in order. The error is nil
+// unless supervision itself could not go on; how the tree ended is in the Report.
+func (s *Supervisor) Run(ctx context.Context) (Report, error) {
+	defer s.workers.Wait()
+	defer s.hurry()
+	defer close(s.done)
+	if err := s.recover(ctx); err != nil {
+		return Report{}, err
+	}
+	s.journal.emit(eventStarted.New("", treeData{PID: os.Getpid(), Processes: len(s.tree.processes)}))
+	for _, p := range s.tree.processes {
+		if p.wanted {
+			s.fire(p, TriggerStart, "")
+		}
+	}
+	s.loop(ctx)
+	s.journal.emit(eventStopped.New("", treeData{PID: os.Getpid(), Processes: len(s.tree.processes)}))
+	return s.report(), s.close()
+}
+
+// loop deals with one piece of news after the other until all is at rest.
+func (s *Supervisor) loop(ctx context.Context) {
+	stop := ctx.Done()
+	for {
+		s.settle()
+		if s.over() {
+			return
+		}
+		select {
+		case <-stop:
+			stop = nil
+			s.shutdown()
+		case news := <-s.inbox:
+			news()
+		}
+	}
+}
+
+// settle runs the effects that the last news had on other nodes, and theirs,
+// and then answers who waits.
+func (s *Supervisor) settle() {
+	for len(s.later) > 0 {
+		effect := s.later[0]
+		s.later = s.later[1:]
+		effect()
+	}
+	s.waiters = slices.DeleteFunc(s.waiters, func(w waiter) bool {
+		if !w.reached() {
+			return false
+		}
+		close(w.done)
+		return true
+	})
+}
+
+// over reports whether nothing runs and nothing will: everything is at rest,
+// and nobody has stopped a process by hand who may want it back.
+func (s *Supervisor) over() bool {
+	for _, p := range s.tree.processes {
+		if !p.state.AtRest() || p.chain.busy() {
+			return false
+		}
+		if !s.stopping && p.state == StateStopped && p.cfg.Autostart {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(s.tree.groups, func(g *group) bool { return g.restarting || g.chain.busy() })
+}
+
+// post hands news to the loop; after the loop has ended it is dropped.
+func (s *Supervisor) post(news func()) {
+	select {
+	case s.inbox <- news:
+	case <-s.done:
+	}
+}
+
+// ask runs a question in the loop and returns when it has been answered.
+func (s *Supervisor) ask(ctx context.Context, question func()) error {
+	answered := make(chan struct{})
+	select {
+	case s.inbox <- func() { question(); close(answered) }:
+	case <-s.done:
+		return errEnded
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	select {
+	case <-answered:
+		return nil
+	case <-s.done:
+		return errEnded
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// shutdown begins to stop the tree in order; the second time it hurries.
+func (s *Supervisor) shutdown() {
+	if s.stopping {
+		s.hurry()
+		return
+	}
+	s.stopping = true
+	for _, g := range s.tree.groups {
+		g.reset()
+	}
+	s.halt(s.tree.processes)
+}
+
+// fire moves p by a trigger and does what the new state asks for.
+func (s *Supervisor) fire(p *process, t Trigger, reason string) {
+	next, err := transition(p.state, t)
+	if err != nil {
+		// A defect of procops: said aloud, and the process stays where it is.
+		s.deps.Log.Error().Err(err).Str("process", p.name).Msg("cannot change state")
+		return
+	}
+	if next == p.state {
+		return
+	}
+	from := p.state
+	p.state, p.since, p.reason = next, time.Now(), reason
+	p.moves++
+	delay := s.enter(p)
+	s.journal.changed(p, from, delay)
+	s.soon(func() { s.spread(p) })
+}
+
+// soon runs an effect on other nodes after the present news is dealt with.
+func (s *Supervisor) soon(effect func()) { s.later = append(s.later, effect) }
+
+// enter does what the state that p has just come into asks for. For backoff it
+// returns the delay.
+func (s *Supervisor) enter(p *process) (delay time.Duration) {
+	stopTimer(&p.timer)
+	switch p.state {
+	case StateWaiting:
+		s.failures = slices.DeleteFunc(s.failures, func(f Failure) bool { return f.Process == p.name })
+		s.soon(func() { s.tryStart(p) })
+	case StateRunning:
+		p.run.ready = true
+	case StateEnding, StateStopping:
+		s.endRun(p)
+	case StateBackoff:
+		p.streak++
+		delay = p.cfg.Backoff.delay(p.streak)
+		p.timer = s.after(delay, p, func() { s.fire(p, TriggerDue, "") })
+	case StateStarting, StateStopped, StateCompleted, StateFatal:
+	}
+	return delay
+}
+
+// spread lets the others know that p has changed its state: what waits for it
+// may start, what it held up may stop, a group may have come to rest.
+func (s *Supervisor) spread(p *process) {
+	for _, q := range p.neededBy {
+		s.tryStart(q)
+	}
+	if !p.state.AtRest() {
+		return
+	}
+	for _, n := range p.needs {
+		for _, q := range n.on.leaves() {
+			s.tryHalt(q)
+		}
+	}
+	if p.again && !s.stopping {
+		p.again, p.halt = false, false
+		s.fire(p, TriggerStart, "")
+		return
+	}
+	p.halt = p.halt && s.stopping
+	for _, g := range p.above() {
+		s.groupChanged(g)
+	}
+}
+
+// after runs news in the loop after a delay, unless p has moved on by then.
+func (s *Supervisor) after(delay time.Duration, p *process, news func()) *time.Timer {
+	moves := p.moves
+	return time.AfterFunc(delay, func() {
+		s.post(func() {
+			if p.moves == moves {
+				news()
+			}
+		})
+	})
+}
+
+func stopTimer(t **time.Timer) {
+	if *t != nil {
+		(*t).Stop()
+		*t = nil
+	}
+}
+
+// close ends what Run has begun beside the tree.
+func (s *Supervisor) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	var errs []error
+	for _, p := range s.tree.processes {
+		if err := p.output.close(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("cannot write the log of %q: %w", p.name, err))
+		}
+	}
+	return errors.Join(append(errs, s.journal.flush(ctx))...)
+}

@@ -1,0 +1,237 @@
+package supervise
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"procops/internal/proc"
+)
+
+// node is a place in the tree: a *process or a *group.
+type node interface {
+	// satisfies reports whether the node has got as far as a dependency wants.
+	satisfies(Condition) bool
+	// leaves returns the processes at or below the node, in order.
+	leaves() []*process
+	// picture returns the node as Status shows it.
+	picture() Node
+}
+
+// process is a supervised process: its config and where it is in its life. The
+// loop owns it.
+type process struct {
+	name   string
+	cfg    ProcessConfig
+	parent *group
+
+	needs    []need     // what must have got how far before it starts
+	neededBy []*process // those that stop before it does
+
+	state  State
+	since  time.Time
+	moves  int // changes of state so far: tells whether a timer still has something to say
+	reason string
+	wanted bool // up, as far as the operator and the config have a say
+	halt   bool // to be brought to rest, as soon as nothing that needs it runs
+	again  bool // to be started once it is at rest
+
+	run      *run // nil when nothing of it runs
+	runs     int  // number of the current or last run, so that late news of earlier ones is told apart
+	started  int  // runs since supervision began
+	streak   int  // restarts in a row without having been healthy
+	chain    chain
+	timer    *time.Timer // of backoff
+	lastExit *ExitStatus
+	output   *output
+}
+
+// run is one life of a process in the kernel.
+type run struct {
+	child   *proc.Process
+	began   time.Time
+	ready   bool
+	expired bool               // it was not ready in time
+	exited  bool               // the leader has ended
+	ladder  bool               // the stop ladder is at work
+	probe   context.CancelFunc // ends the readiness check
+	healthy *time.Timer
+}
+
+// need is a dependency of a process.
+type need struct {
+	on        node
+	name      string
+	condition Condition
+}
+
+// group is a supervisor of processes and of other groups.
+type group struct {
+	name       string
+	cfg        GroupConfig
+	parent     *group // nil at the top
+	children   []node
+	chain      chain
+	restarting bool // its processes are brought to rest to be started again
+	passed     bool // on_pass has been run since the last start of a child
+	timer      *time.Timer
+}
+
+// tree is all nodes of a config.
+type tree struct {
+	root      []node
+	byName    map[string]node
+	processes []*process // in order of start
+	groups    []*group   // outer ones first
+}
+
+// newTree builds the tree of a checked config: references are good and there
+// are no cycles.
+func newTree(cfg Config, now time.Time) *tree {
+	t := &tree{byName: map[string]node{}}
+	for _, name := range topNames(cfg) {
+		t.root = append(t.root, t.build(cfg, name, nil, now))
+	}
+	for _, p := range t.processes {
+		t.connect(p)
+	}
+	return t
+}
+
+// topNames returns the names at the top of the tree: those the config lists,
+// else all that no group has as a child, sorted.
+func topNames(cfg Config) []string {
+	if len(cfg.Children) > 0 {
+		return cfg.Children
+	}
+	inGroup := map[string]bool{}
+	for _, g := range cfg.Group {
+		for _, child := range g.Children {
+			inGroup[child] = true
+		}
+	}
+	all := slices.Concat(slices.Collect(maps.Keys(cfg.Process)), slices.Collect(maps.Keys(cfg.Group)))
+	slices.Sort(all)
+	return slices.DeleteFunc(all, func(name string) bool { return inGroup[name] })
+}
+
+func (t *tree) build(cfg Config, name string, parent *group, now time.Time) node {
+	if g, ok := cfg.Group[name]; ok {
+		n := &group{name: name, cfg: g, parent: parent}
+		t.byName[name] = n
+		t.groups = append(t.groups, n)
+		for _, child := range g.Children {
+			n.children = append(n.children, t.build(cfg, child, n, now))
+		}
+		return n
+	}
+	pc := cfg.Process[name]
+	p := &process{name: name, cfg: pc, parent: parent, state: StateStopped, since: now, wanted: pc.Autostart}
+	t.byName[name] = p
+	t.processes = append(t.processes, p)
+	return p
+}
+
+// connect resolves what p depends on.
+func (t *tree) connect(p *process) {
+	for _, d := range p.cfg.DependsOn {
+		on, ok := t.byName[d.Name]
+		if !ok { // outside of [supervise] children
+			continue
+		}
+		p.needs = append(p.needs, need{on: on, name: d.Name, condition: d.Condition})
+		for _, q := range on.leaves() {
+			q.neededBy = append(q.neededBy, p)
+		}
+	}
+}
+
+func (p *process) leaves() []*process { return []*process{p} }
+
+func (p *process) satisfies(c Condition) bool {
+	switch c {
+	case ConditionCompleted:
+		return p.state == StateCompleted
+	case ConditionStarted:
+		return p.state.Up() || p.state == StateCompleted
+	default:
+		return p.state == StateRunning || p.state == StateCompleted
+	}
+}
+
+func (p *process) picture() Node { return Node{Name: p.name, State: p.state} }
+
+func (g *group) leaves() []*process {
+	var all []*process
+	for _, c := range g.children {
+		all = append(all, c.leaves()...)
+	}
+	return all
+}
+
+func (g *group) satisfies(c Condition) bool {
+	for _, child := range g.children {
+		if !child.satisfies(c) {
+			return false
+		}
+	}
+	return true
+}
+
+func (g *group) picture() Node {
+	n := Node{Name: g.name, Group: true, State: StateCompleted}
+	for _, c := range g.children {
+		pic := c.picture()
+		n.Children = append(n.Children, pic)
+		if severity(pic.State) > severity(n.State) {
+			n.State = pic.State
+		}
+	}
+	return n
+}
+
+// severity orders states by how much an operator wants to know of them.
+func severity(s State) int {
+	order := []State{
+		StateCompleted, StateRunning, StateStopped, StateStarting, StateWaiting,
+		StateStopping, StateEnding, StateBackoff, StateFatal,
+	}
+	return slices.Index(order, s)
+}
+
+// above returns the groups above p, innermost first.
+func (p *process) above() []*group {
+	var groups []*group
+	for g := p.parent; g != nil; g = g.parent {
+		groups = append(groups, g)
+	}
+	return groups
+}
+
+// path returns the names of the groups above p, outermost first: "site/backend".
+func (p *process) path() string {
+	var names []string
+	for _, g := range p.above() {
+		names = append(names, g.name)
+	}
+	slices.Reverse(names)
+	return strings.Join(names, "/")
+}
+
+// unmet returns the first dependency of p that is not there yet, nil if none.
+func (p *process) unmet() *need {
+	for i := range p.needs {
+		if !p.needs[i].on.satisfies(p.needs[i].condition) {
+			return &p.needs[i]
+		}
+	}
+	return nil
+}
+
+// held reports whether p must not stop yet, because something that needs it
+// is on its way down too and has not arrived.
+func (p *process) held() bool {
+	return slices.ContainsFunc(p.neededBy, func(q *process) bool { return q.halt && !q.state.AtRest() })
+}
