@@ -17,8 +17,18 @@ type Duration time.Duration
 // Std returns the duration as the standard library has it.
 func (d Duration) Std() time.Duration { return time.Duration(d) }
 
-// String writes the duration as UnmarshalText reads it.
-func (d Duration) String() string { return time.Duration(d).String() }
+// String writes the duration as UnmarshalText reads it, without the zeros that
+// time.Duration ends with: "10m" and not "10m0s".
+func (d Duration) String() string {
+	text := time.Duration(d).String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
 
 // MarshalText writes the duration as UnmarshalText reads it.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
@@ -37,38 +47,58 @@ func (d *Duration) UnmarshalText(text []byte) error {
 // (24 hours) and "w" (7 days) as well, and a plain number of seconds. Negative
 // ones are refused.
 func ParseDuration(text string) (time.Duration, error) {
-	bad := fmt.Errorf("invalid duration %q: want something like \"1.5s\", \"10m\", \"2h30m\" or \"7d\"", text)
+	d, ok := parseDuration(text)
+	if !ok {
+		return 0, fmt.Errorf("invalid duration %q: want something like \"1.5s\", \"10m\", \"2h30m\" or \"7d\"", text)
+	}
+	return d, nil
+}
+
+func parseDuration(text string) (time.Duration, bool) {
 	if seconds, err := strconv.ParseFloat(text, 64); err == nil {
-		if seconds < 0 || math.IsNaN(seconds) || seconds > math.MaxInt64/float64(time.Second) {
-			return 0, bad
-		}
-		return time.Duration(seconds * float64(time.Second)), nil
+		return multiply(seconds, time.Second)
 	}
-	var total time.Duration
-	rest := text
-	for _, u := range []struct {
-		name string
-		size time.Duration
-	}{{"w", 7 * 24 * time.Hour}, {"d", 24 * time.Hour}} {
-		number, after, ok := strings.Cut(rest, u.name)
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseFloat(number, 64)
-		if err != nil || n < 0 || n*float64(u.size) > math.MaxInt64/2 {
-			return 0, bad
-		}
-		total += time.Duration(n * float64(u.size))
-		rest = after
+	weeks, rest, okWeeks := leading(text, "w", 7*24*time.Hour)
+	days, rest, okDays := leading(rest, "d", 24*time.Hour)
+	if !okWeeks || !okDays {
+		return 0, false
 	}
-	if rest == "" && total > 0 {
-		return total, nil
+	total := weeks + days
+	if total < 0 || rest == "" && text != "" {
+		return total, total >= 0
 	}
 	d, err := time.ParseDuration(rest)
-	if err != nil || d < 0 || total+d < 0 {
-		return 0, bad
+	if err != nil || d < 0 || strings.ContainsAny(rest, "+-") || total+d < 0 {
+		return 0, false
 	}
-	return total + d, nil
+	return total + d, true
+}
+
+// leading reads the number before the first name of a unit, and returns what
+// follows. If text has no such unit the duration is 0.
+func leading(text, name string, size time.Duration) (d time.Duration, rest string, ok bool) {
+	number, after, found := strings.Cut(text, name)
+	if !found {
+		return 0, text, true
+	}
+	if strings.Trim(number, "0123456789.") != "" {
+		return 0, "", false
+	}
+	n, err := strconv.ParseFloat(number, 64)
+	if err != nil {
+		return 0, "", false
+	}
+	d, ok = multiply(n, size)
+	return d, after, ok
+}
+
+// multiply returns n units, or false if that is negative or out of range.
+func multiply(n float64, unit time.Duration) (time.Duration, bool) {
+	product := n * float64(unit)
+	if !(product >= 0 && product < math.MaxInt64) {
+		return 0, false
+	}
+	return time.Duration(product), true
 }
 
 // Size is a number of bytes, written "256M", "1.5G", "10 kB" or as a plain
@@ -121,7 +151,11 @@ func ParseSize(text string) (Size, error) {
 			return 0, bad
 		}
 	}
-	n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+	number = strings.TrimSpace(number)
+	if n, err := strconv.ParseInt(number, 10, 64); err == nil && 0 <= n && n <= math.MaxInt64>>(10*power) {
+		return Size(n << (10 * power)), nil
+	}
+	n, err := strconv.ParseFloat(number, 64)
 	bytes := n * float64(int64(1)<<(10*power))
 	if err != nil || n < 0 || math.IsNaN(bytes) || bytes >= math.MaxInt64 {
 		return 0, bad

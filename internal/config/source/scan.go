@@ -21,16 +21,17 @@ var (
 
 // Scan finds the positions in text, the contents of a TOML file. It does not
 // check what it reads: of a text that is not TOML it finds what comes before
-// the first error, and perhaps nonsense after. The error is a *Problem where a
-// limit is exceeded first.
-func Scan(file, text string) (*Node, error) {
+// the first error, and perhaps nonsense after. The exceptions are keys that are
+// set a second time, twice, because the library overlooks some of them; and
+// err, which is a *Problem where a limit is exceeded.
+func Scan(file, text string) (root *Node, twice []*Problem, err error) {
 	s := &scanner{text: text, at: Position{File: file, Line: 1, Column: 1}}
-	root := &Node{Key: s.at, Value: s.at}
+	root = &Node{Key: s.at, Value: s.at}
 	s.document(root)
 	if s.err != nil {
-		return nil, s.err
+		return nil, nil, s.err
 	}
-	return root, nil
+	return root, s.twice, nil
 }
 
 type scanner struct {
@@ -38,6 +39,7 @@ type scanner struct {
 	pos     int
 	at      Position // of text[counted]
 	counted int
+	twice   []*Problem
 	err     *Problem
 }
 
@@ -78,13 +80,29 @@ func (s *scanner) header(root *Node) (*Node, trail) {
 	n := root
 	for i, p := range parts {
 		child := n.child(p)
-		if repeated && i == len(parts)-1 {
-			child.Repeated = true
-			child.Elements = append(child.Elements, &Node{Key: p.at, Value: p.at})
+		if i == len(parts)-1 {
+			s.open(child, p, repeated)
 		}
 		n = child.current()
 	}
 	return n, below
+}
+
+// open begins the table, or a further one of the list of tables, that the
+// header's last part p names.
+func (s *scanner) open(n *Node, p part, repeated bool) {
+	if n.set && (!repeated || !n.Repeated) {
+		s.again(n, p)
+	}
+	n.set = true
+	if repeated {
+		n.Repeated = true
+		n.Elements = append(n.Elements, &Node{Key: p.at, Value: p.at})
+	}
+}
+
+func (s *scanner) again(n *Node, p part) {
+	s.twice = append(s.twice, Problemf(p.at, "key %q is set already at %s", p.name, n.Key))
 }
 
 // assignment reads key = value.
@@ -95,9 +113,14 @@ func (s *scanner) assignment(table *Node, above trail) {
 		return
 	}
 	below := s.deeper(above, parts)
-	for _, p := range parts {
+	for i, p := range parts {
+		known := table.current().Keys[p.name]
+		if known != nil && i == len(parts)-1 {
+			s.again(known, p)
+		}
 		table = table.current().child(p)
 	}
+	table.set = true
 	s.space()
 	if s.accept('=') {
 		s.space()
@@ -318,10 +341,7 @@ func (n *Node) child(p part) *Node {
 	child := n.Keys[p.name]
 	if child == nil {
 		child = &Node{Key: p.at, Value: p.at}
-		if n.Keys == nil {
-			n.Keys = map[string]*Node{}
-		}
-		n.Keys[p.name] = child
+		n.Set(p.name, child)
 	}
 	return child
 }

@@ -147,7 +147,7 @@ func TestLimits(t *testing.T) {
 		"[" + strings.Repeat("a.", deep) + "a]":                                "f:1:134: tables or lists are nested more than 64 deep",
 		"\n" + long + " = 1":                                                   "f:2:514: a key with its tables is longer than 512 bytes",
 	} {
-		_, err := source.Scan("f", text)
+		_, _, err := source.Scan("f", text)
 		if err == nil || err.Error() != want {
 			t.Errorf("%.20s...: %v, want %s", text, err, want)
 		}
@@ -156,8 +156,26 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%.20s...: not a problem: %T", text, err)
 		}
 	}
-	if _, err := source.Scan("f", "[a.b]\n"+strings.Repeat("k = {x = [[1]]}\n", 10_000)); err != nil {
+	if _, _, err := source.Scan("f", "[a.b]\n"+strings.Repeat("k = {x = [[1]]}\n", 10_000)); err != nil {
 		t.Errorf("a long file is not a deep one: %v", err)
+	}
+}
+
+func TestScanTwice(t *testing.T) {
+	for text, want := range map[string]string{
+		"a = 1\nb = 2\na = 3\na = 4":         `[f:3:1: key "a" is set already at f:1:1 f:4:1: key "a" is set already at f:1:1]`,
+		"a.b = 1\na = 2":                     `[f:2:1: key "a" is set already at f:1:1]`,
+		"[a]\n[b]\n[a]":                      `[f:3:2: key "a" is set already at f:1:2]`,
+		"a = []\n[[a]]":                      `[f:2:3: key "a" is set already at f:1:1]`,
+		"[[a]]\n[a]":                         `[f:2:2: key "a" is set already at f:1:3]`,
+		"a = {b = 1, b = 2}":                 `[f:1:13: key "b" is set already at f:1:6]`,
+		"[a.b]\n[a]\n[[c]]\nd=1\n[[c]]\nd=1": `[]`,
+		"a.b = 1\na.c = 2\n[x]\na.b = 1":     `[]`,
+	} {
+		_, twice, err := source.Scan("f", text)
+		if got := fmt.Sprint(twice); got != want || err != nil {
+			t.Errorf("%q: %s, %v, want %s", text, got, err, want)
+		}
 	}
 }
 
@@ -173,12 +191,12 @@ func FuzzScan(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		root, scanErr := source.Scan("f", text)
+		root, twice, scanErr := source.Scan("f", text)
 		if !utf8.ValidString(text) || strings.ContainsRune(text, 0) || strings.HasPrefix(text, "\ufeff") {
 			return // refused or cut off before the library sees it
 		}
 		tree, ok := decode(text)
-		if !ok || scanErr != nil {
+		if !ok || scanErr != nil || twice != nil {
 			return
 		}
 		if err := compare(tree, root); err != nil {
@@ -244,9 +262,9 @@ func mustDecode(t *testing.T, text string) map[string]any {
 
 func scan(t *testing.T, text string) *source.Node {
 	t.Helper()
-	root, err := source.Scan("f", text)
-	if err != nil {
-		t.Fatal(err)
+	root, twice, err := source.Scan("f", text)
+	if err != nil || twice != nil {
+		t.Fatal(err, twice)
 	}
 	return root
 }
@@ -255,7 +273,7 @@ func BenchmarkScan(b *testing.B) {
 	text := strings.Repeat("[[a]]\ncommand = [\"sleep\", \"1\"]\nenv = {A = \"b\"}\n", 300)
 	b.SetBytes(int64(len(text)))
 	for b.Loop() {
-		if _, err := source.Scan("f", text); err != nil {
+		if _, _, err := source.Scan("f", text); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -49,8 +49,13 @@ func Problemf(at Position, format string, args ...any) *Problem {
 	return &Problem{Position: at, Err: fmt.Errorf(format, args...)}
 }
 
-// Error returns the position and the error.
-func (p *Problem) Error() string { return p.Position.String() + ": " + p.Err.Error() }
+// Error returns the position, if there is one, and the error.
+func (p *Problem) Error() string {
+	if p.Position.File == "" {
+		return p.Err.Error()
+	}
+	return p.Position.String() + ": " + p.Err.Error()
+}
 
 // Unwrap returns the error without the position.
 func (p *Problem) Unwrap() error { return p.Err }
@@ -59,11 +64,13 @@ func (p *Problem) Unwrap() error { return p.Err }
 // values have neither. A nil *Node is a value that is in no file; its methods
 // work.
 type Node struct {
-	Key      Position // of the last part of the value's key; for a list's element, Value
+	Key      Position // where it is first named; of the last part of the value's key; for a list's element, Value
 	Value    Position // of the value; for a table with a header, Key
 	Keys     map[string]*Node
 	Elements []*Node
 	Repeated bool // a list of tables, each with a header [[...]]
+
+	set bool // by its own header or assignment, not only as part of others
 }
 
 // Get returns the value at a path of keys and of indices in decimal, or nil.
@@ -74,6 +81,25 @@ func (n *Node) Get(path ...string) *Node {
 		}
 	}
 	return n
+}
+
+// Place returns the position of the value's key, or none for a nil node.
+func (n *Node) Place() Position {
+	if n == nil {
+		return Position{}
+	}
+	return n.Key
+}
+
+// Set makes child the value of a key of n. It does nothing to a nil node.
+func (n *Node) Set(key string, child *Node) {
+	if n == nil || child == nil {
+		return
+	}
+	if n.Keys == nil {
+		n.Keys = map[string]*Node{}
+	}
+	n.Keys[key] = child
 }
 
 // Near returns the position of the value at path, or of the innermost table or
@@ -116,16 +142,6 @@ func (n *Node) Label(path ...string) string {
 		return strconv.Quote(key)
 	}
 	return strconv.Quote(key) + " in " + header(table)
-}
-
-// In returns the tail of Label, `" in [supervise.process.web]"`, which is empty
-// at the top of a file.
-func (n *Node) In(path ...string) string {
-	table, _ := n.split(path)
-	if len(table) == 0 {
-		return ""
-	}
-	return " in " + header(table)
 }
 
 // split divides path into that of the innermost table that is not in a list,

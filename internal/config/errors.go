@@ -1,0 +1,114 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"procops/internal/config/bind"
+	"procops/internal/config/source"
+	"procops/internal/fault"
+)
+
+// Position is a place in a file.
+type Position = source.Position
+
+// Problem is an error at a place in a file.
+type Problem = source.Problem
+
+// Errors is all that is wrong with a configuration, in the order of files and
+// lines. It is a fault.Usage.
+type Errors struct {
+	Problems []*Problem
+}
+
+// shown is how many problems the text of Errors lists.
+const shown = 100
+
+// Error returns a line for each problem.
+func (e *Errors) Error() string {
+	var b strings.Builder
+	for i, p := range e.Problems {
+		if i == shown {
+			fmt.Fprintf(&b, "and %d more\n", len(e.Problems)-shown)
+			break
+		}
+		b.WriteString(p.Error())
+		b.WriteByte('\n')
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// Unwrap returns a fault of the kind Usage with the problems' hints.
+func (e *Errors) Unwrap() error {
+	var (
+		first *fault.Error
+		seen  []string
+	)
+	for _, p := range slices.Backward(e.Problems) {
+		for _, hint := range fault.Hints(p.Err) {
+			if slices.Contains(seen, hint) {
+				continue
+			}
+			seen = append(seen, hint)
+			outer := fault.New(fault.Usage, "invalid configuration").WithHint("%s", hint)
+			if first != nil {
+				outer.Cause = first
+			}
+			first = outer
+		}
+	}
+	if first == nil {
+		first = fault.New(fault.Usage, "invalid configuration")
+	}
+	return first
+}
+
+// collector gathers problems, stage by stage. What is wrong with a value that
+// an earlier stage found bad is most likely a consequence, and left out.
+type collector struct {
+	problems []*Problem
+	bad      map[Position]bool // values that earlier stages found bad
+	files    []string          // in the order in which they were read
+}
+
+func (c *collector) report(p *Problem) {
+	if !c.bad[p.Position] {
+		c.problems = append(c.problems, p)
+	}
+}
+
+// nextStage begins a stage.
+func (c *collector) nextStage() {
+	c.bad = map[Position]bool{}
+	for _, p := range c.problems {
+		// That a key is missing says nothing about the rest of its table.
+		if !isMissing(p) {
+			c.bad[p.Position] = true
+		}
+	}
+}
+
+// isMissing reports whether p is about a key that is not there.
+func isMissing(p *Problem) bool {
+	var missing *bind.MissingError
+	return errors.As(p.Err, &missing)
+}
+
+// err returns the problems as *Errors, or nil if there are none.
+func (c *collector) err() error {
+	if len(c.problems) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(c.problems, func(a, b *Problem) int {
+		return cmp.Or(
+			cmp.Compare(slices.Index(c.files, a.Position.File), slices.Index(c.files, b.Position.File)),
+			cmp.Compare(a.Position.Line, b.Position.Line),
+			cmp.Compare(a.Position.Column, b.Position.Column),
+			strings.Compare(a.Error(), b.Error()),
+		)
+	})
+	return &Errors{Problems: c.problems}
+}
