@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 )
 
@@ -147,6 +148,9 @@ func (q *Queue) drain() {
 		lost := q.sink.write(batch, q.OnGap)
 		q.sink.skip(gap)
 		q.settle(lost)
+		// Whoever appends gets to go on first: larger batches cost a third of
+		// the time at full load.
+		runtime.Gosched()
 	}
 }
 

@@ -1,0 +1,148 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"procops/internal/fault"
+	"procops/internal/supervise"
+)
+
+// statusTimeout is how long a supervisor may take to say how it is.
+const statusTimeout = 10 * time.Second
+
+// Client asks a running supervisor through its socket. Where nobody answers its
+// errors are fault.Unreachable; errors of the supervisor keep their kind,
+// message and hint.
+type Client struct {
+	path string
+	http *http.Client
+}
+
+// Dial returns a client for the supervisor with the socket path. It connects
+// for each request.
+func Dial(path string) *Client {
+	return &Client{path: path, http: &http.Client{Transport: &http.Transport{
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return connect(ctx, path) },
+		DisableKeepAlives: true,
+	}}}
+}
+
+// Status returns a picture of the tree. It waits 10 seconds at most.
+func (c *Client) Status(ctx context.Context) (status supervise.Status, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, statusTimeout, c.unreachable("does not answer", nil))
+	defer cancel()
+	err = c.ask(ctx, http.MethodGet, pathStatus, nil, &status)
+	return status, err
+}
+
+// Do carries out an action.
+func (c *Client) Do(ctx context.Context, r supervise.Request) (results []supervise.Result, err error) {
+	err = c.ask(ctx, http.MethodPost, pathDo, r, &results)
+	return results, err
+}
+
+// Shutdown asks the tree to go down and returns when it is asked. The second
+// time it hurries.
+func (c *Client) Shutdown(ctx context.Context) error {
+	var nothing struct{}
+	return c.ask(ctx, http.MethodPost, pathShutdown, struct{}{}, &nothing)
+}
+
+// Logs calls emit with lines of output. An error of emit ends it and is
+// returned.
+func (c *Client) Logs(ctx context.Context, r supervise.LogRequest, emit func(supervise.LogLine) error) error {
+	body, err := c.send(ctx, http.MethodPost, pathLogs, r)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = body.Close() }()
+	lines := json.NewDecoder(body)
+	for {
+		var record logRecord
+		err := lines.Decode(&record)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return c.lost(ctx, err)
+		case record.Error != nil:
+			return record.Error.fault()
+		}
+		if err := emit(record.LogLine); err != nil {
+			return err
+		}
+	}
+}
+
+// ask sends a request and decodes the answer.
+func (c *Client) ask(ctx context.Context, method, path string, request, answer any) error {
+	body, err := c.send(ctx, method, path, request)
+	if err != nil {
+		return err
+	}
+	err = json.NewDecoder(body).Decode(answer)
+	if err := errors.Join(err, body.Close()); err != nil {
+		return c.lost(ctx, err)
+	}
+	return nil
+}
+
+// send sends a request and returns the body of the answer, unless that is a
+// refusal.
+func (c *Client) send(ctx context.Context, method, path string, request any) (io.ReadCloser, error) {
+	raw, err := encode(request)
+	if err != nil {
+		return nil, err
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://procops"+path, bytes.NewReader(raw))
+	if err != nil {
+		return nil, err
+	}
+	response, err := c.http.Do(r)
+	if err != nil {
+		return nil, c.lost(ctx, err)
+	}
+	if response.StatusCode == http.StatusOK {
+		return response.Body, nil
+	}
+	var no refusal
+	err = json.NewDecoder(response.Body).Decode(&no)
+	if err := errors.Join(err, response.Body.Close()); err != nil || no.Error == nil {
+		return nil, c.unreachable("gives an answer that procops does not understand: "+response.Status, err)
+	}
+	return nil, no.Error.fault()
+}
+
+// lost says why there is no answer.
+func (c *Client) lost(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ECONNREFUSED):
+		return fault.New(fault.Unreachable, "no supervisor runs on state directory %q", filepath.Dir(c.path)).
+			WithHint("`procops supervise run` starts one, `procops supervise start` in the background")
+	case errors.Is(err, fs.ErrPermission):
+		return c.unreachable("may not be asked: permission denied", nil).
+			WithHint("only the user who runs it and root may")
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE):
+		return c.unreachable("has closed the connection", nil).
+			WithHint("it may have ended; and only the user who runs it and root may ask it")
+	}
+	return c.unreachable("does not answer", err)
+}
+
+func (c *Client) unreachable(what string, cause error) *fault.Error {
+	message := fmt.Sprintf("the supervisor on state directory %q %s", filepath.Dir(c.path), what)
+	return &fault.Error{Kind: fault.Unreachable, Message: message, Cause: cause}
+}

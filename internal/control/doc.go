@@ -1,0 +1,34 @@
+// Package control lets the commands of an operator reach a running supervisor:
+// HTTP with JSON over a unix socket in the state directory. Only the user who
+// runs the supervisor, and root, get an answer.
+//
+//	GET  /v1/status    the tree at this moment (supervise.Status)
+//	POST /v1/do        an action (supervise.Request) -> []supervise.Result
+//	POST /v1/logs      output (supervise.LogRequest) -> supervise.LogLine, one JSON object a line
+//	POST /v1/shutdown  the tree goes down; the second time it hurries
+//
+// A refusal is {"error": {"kind", "message", "hint"}}; kind is the exit code of
+// procops. If a stream of lines fails, that is its last line.
+package control
+
+import (
+	"context"
+
+	"procops/internal/supervise"
+)
+
+// Supervisor is what can be asked of a running supervisor. The Server answers
+// with one, and the Client is one.
+type Supervisor interface {
+	// Status returns a picture of the tree.
+	Status(ctx context.Context) (supervise.Status, error)
+	// Do carries out an action and, unless the request says otherwise, returns
+	// when it has come true.
+	Do(ctx context.Context, r supervise.Request) ([]supervise.Result, error)
+	// Logs calls emit, one call at a time, with lines of output. An error of
+	// emit ends it. emit may take as long as its reader.
+	Logs(ctx context.Context, r supervise.LogRequest, emit func(supervise.LogLine) error) error
+	// Shutdown asks the tree to go down and returns when it is asked. The
+	// second time it hurries.
+	Shutdown(ctx context.Context) error
+}
