@@ -7,6 +7,9 @@ GO      ?= go
 PREFIX  ?= /usr/local
 DESTDIR ?=
 
+# Where build puts the binary.
+BINARY  ?= bin/procops
+
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
@@ -30,15 +33,15 @@ GOLANGCI_LINT := bin/tools/golangci-lint-$(GOLANGCI_LINT_VERSION)
 RUN_STATE ?= $(CURDIR)/bin/state
 
 .PHONY: build
-build: ## build the static binary bin/procops
-	CGO_ENABLED=1 $(GO) build $(GOFLAGS_COMMON) -ldflags '$(LDFLAGS)' -o bin/procops .
+build: ## build the static binary BINARY (default bin/procops)
+	CGO_ENABLED=1 $(GO) build $(GOFLAGS_COMMON) -ldflags '$(LDFLAGS)' -o '$(BINARY)' .
 
 # The two variables reach the supervised processes and with them the procops
 # commands that those run.
 .PHONY: run
 run: build ## bring up examples/quickstart in the foreground; Ctrl-C ends it
 	PROCOPS_CONFIG='$(CURDIR)/examples/quickstart/procops.toml' PROCOPS_STATE_DIR='$(RUN_STATE)' \
-		bin/procops supervise run
+		'$(BINARY)' supervise run
 
 .PHONY: test
 test: test-needs ## vet, then all tests with the race detector
@@ -68,8 +71,8 @@ bench: build ## measure procops beside runit, supervisord and the sqlite3 shell;
 	$(GO) test $(GOFLAGS_COMMON),bench -count=1 -timeout 30m -v ./integration/bench
 
 .PHONY: install
-install: build ## install bin/procops to DESTDIR/PREFIX/bin (default /usr/local/bin)
-	install -D -m 0755 bin/procops '$(DESTDIR)$(PREFIX)/bin/procops'
+install: build ## install the binary to DESTDIR/PREFIX/bin (default /usr/local/bin)
+	install -D -m 0755 '$(BINARY)' '$(DESTDIR)$(PREFIX)/bin/procops'
 
 .PHONY: clean
 clean: ## remove what the targets above have made

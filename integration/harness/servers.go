@@ -1,0 +1,70 @@
+package harness
+
+import (
+	"bufio"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// FreePort returns a TCP port on loopback that nobody listens on. It lies below
+// the range from which the kernel takes the ports of clients.
+func FreePort(tb testing.TB) int {
+	tb.Helper()
+	var config net.ListenConfig
+	for range 100 {
+		port := 20000 + rand.IntN(12000)
+		l, err := config.Listen(tb.Context(), "tcp", Loopback(port))
+		if err != nil {
+			continue
+		}
+		if err := l.Close(); err != nil {
+			tb.Fatal(err)
+		}
+		return port
+	}
+	tb.Fatal("cannot find a free port")
+	return 0
+}
+
+// Loopback returns the address of a port on loopback.
+func Loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+// RedisServer returns the command of a Redis server that keeps nothing.
+func RedisServer(port int) []string {
+	return []string{"redis-server", "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"}
+}
+
+// Gearmand returns the command of Debian's Gearman job server, by its full
+// path: another package has a program of that name.
+func Gearmand(port int) []string {
+	return []string{"/usr/sbin/gearmand", "-p", strconv.Itoa(port), "-L", "127.0.0.1", "-l", "stderr", "-t", "2"}
+}
+
+// RedisAnswers reports whether a Redis server answers a PING on the port.
+func RedisAnswers(port int) bool { return answers(port, "PING\r\n", "+PONG\r\n") }
+
+// GearmandAnswers reports whether a Gearman job server answers on the port.
+func GearmandAnswers(port int) bool {
+	return answers(port, "maxqueue\n", "ERR") || answers(port, "version\n", "OK")
+}
+
+// answers reports whether the server's first line begins with want.
+func answers(port int, ask, want string) bool {
+	conn, err := net.DialTimeout("tcp", Loopback(port), time.Second) //nolint:noctx // has its own time-out
+	if err != nil {
+		return false
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
+		return false
+	}
+	if _, err := fmt.Fprint(conn, ask); err != nil {
+		return false
+	}
+	got, err := bufio.NewReader(conn).ReadString('\n')
+	return err == nil && len(got) >= len(want) && got[:len(want)] == want
+}

@@ -1,0 +1,9 @@
+package integration
+
+import (
+	"testing"
+
+	"procops/integration/harness"
+)
+
+func TestMain(m *testing.M) { harness.Main(m) }
