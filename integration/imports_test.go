@@ -192,8 +192,7 @@ func loadGraph(t *testing.T) graph {
 	list.Dir = ".."
 	out, err := list.Output()
 	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			t.Fatalf("cannot list the packages: %v: %s", err, exit.Stderr)
 		}
 		t.Fatalf("cannot list the packages: %v", err)

@@ -79,7 +79,7 @@ func build(name string, command func(path string) *exec.Cmd) (string, error) {
 // makeBuild goes through the Makefile, so that the tests and the users have
 // the same binary. The flags of a make around it are not for this one.
 func makeBuild(path string) *exec.Cmd {
-	cmd := exec.Command("make", "build", "BINARY="+path) //nolint:forbidigo // outlives the test that asks first
+	cmd := exec.Command("make", "build", "BINARY="+path) //nolint:noctx // outlives the test that asks first
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "MAKE") && !strings.HasPrefix(v, "MFLAGS=") {
 			cmd.Env = append(cmd.Env, v)
@@ -89,7 +89,7 @@ func makeBuild(path string) *exec.Cmd {
 }
 
 func raceBuild(path string) *exec.Cmd {
-	return exec.Command("go", "build", "-buildvcs=false", "-race", //nolint:forbidigo // outlives the test that asks first
+	return exec.Command("go", "build", "-buildvcs=false", "-race", //nolint:noctx // outlives the test that asks first
 		"-tags", "sqlite_omit_load_extension,urfave_cli_no_docs,netgo,osusergo", "-o", path, ".")
 }
 

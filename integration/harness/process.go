@@ -38,7 +38,7 @@ func (s *Sandbox) Start(args ...string) *Process {
 // StartProgram starts any program and goes on.
 func (s *Sandbox) StartProgram(program string, args ...string) *Process {
 	s.tb.Helper()
-	//nolint:forbidigo // ended by the clean-up below, which runs before the test's context ends
+	//nolint:noctx // ended by the clean-up below, which runs before the test's context ends
 	cmd := exec.Command(program, args...)
 	s.prepare(cmd)
 	p := &Process{
