@@ -1,0 +1,170 @@
+package proc
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// keepSmall is how much of an unfinished line is kept without a whole buffer
+// while the stream is silent.
+const keepSmall = 4 << 10
+
+// lastLook is how many bytes are still read without waiting when a pipe is
+// abandoned: as much as a pipe can hold.
+const lastLook = 1 << 20
+
+// buffers hands out read buffers. A silent stream holds none.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) get() *[MaxLine]byte {
+	if buf, ok := b.pool.Get().(*[MaxLine]byte); ok {
+		return buf
+	}
+	return new([MaxLine]byte)
+}
+
+func (b *buffers) put(buf *[MaxLine]byte) { b.pool.Put(buf) }
+
+// capture reads one stream to its end in a goroutine of its own.
+type capture struct {
+	stream Stream
+	file   *os.File // our end of the pipe, known to the network poller
+	lines  func(Line)
+	raw    func(Stream, []byte)
+	pool   *buffers
+
+	buf  *[MaxLine]byte // nil while the stream is silent
+	n    int            // bytes of an unfinished line in buf
+	rest []byte         // the same while there is no buf
+}
+
+// newCapture makes a pipe and returns the end for the child, too.
+func newCapture(stream Stream, pool *buffers) (*capture, *os.File, error) {
+	var fds [2]int
+	if err := syscall.Pipe2(fds[:], syscall.O_CLOEXEC); err != nil {
+		return nil, nil, err
+	}
+	// Only our end waits in the poller; the child expects a file that blocks.
+	if err := syscall.SetNonblock(fds[0], true); err != nil {
+		return nil, nil, errors.Join(err, syscall.Close(fds[0]), syscall.Close(fds[1]))
+	}
+	ours := os.NewFile(uintptr(fds[0]), stream.String())
+	theirs := os.NewFile(uintptr(fds[1]), stream.String())
+	return &capture{stream: stream, file: ours, pool: pool}, theirs, nil
+}
+
+// run reads until the end, or until abandon's delay is over.
+func (c *capture) run() {
+	defer c.file.Close() //nolint:errcheck // a pipe that was read: nothing can be lost
+	conn, err := c.file.SyscallConn()
+	if err != nil {
+		return
+	}
+	var n int
+	var failed error
+	read := func(fd uintptr) bool {
+		n, failed = c.read(int(fd))
+		return failed != syscall.EAGAIN
+	}
+	for {
+		if err := conn.Read(read); err != nil {
+			c.lookOnce(conn)
+			break
+		}
+		if failed != nil || n == 0 {
+			break
+		}
+		c.deliver(n)
+	}
+	c.finish()
+}
+
+// lookOnce takes what the pipe holds without waiting for more.
+func (c *capture) lookOnce(conn syscall.RawConn) {
+	_ = conn.Control(func(fd uintptr) {
+		for total := 0; total < lastLook; {
+			n, err := c.read(int(fd))
+			if err != nil || n == 0 {
+				return
+			}
+			total += n
+			c.deliver(n)
+		}
+	})
+}
+
+// read reads once, behind the unfinished line.
+func (c *capture) read(fd int) (int, error) {
+	if c.buf == nil {
+		c.buf = c.pool.get()
+		c.n = copy(c.buf[:], c.rest)
+	}
+	for {
+		n, err := syscall.Read(fd, c.buf[c.n:])
+		if err == syscall.EINTR {
+			continue
+		}
+		if err == syscall.EAGAIN && c.n <= keepSmall {
+			c.rest = append(c.rest[:0], c.buf[:c.n]...)
+			c.pool.put(c.buf)
+			c.buf = nil
+		}
+		return n, err
+	}
+}
+
+// deliver hands on the n bytes that were read, and keeps an unfinished line.
+func (c *capture) deliver(n int) {
+	data := c.buf[:c.n+n]
+	if c.raw != nil {
+		c.raw(c.stream, data)
+		c.n = 0
+		return
+	}
+	if c.lines == nil {
+		c.n = 0
+		return
+	}
+	now := time.Now()
+	fresh := c.n // what was there before has no newline
+	for {
+		i := bytes.IndexByte(data[fresh:], '\n')
+		if i < 0 {
+			break
+		}
+		c.lines(Line{Time: now, Stream: c.stream, Text: data[:fresh+i]})
+		data = data[fresh+i+1:]
+		fresh = 0
+	}
+	if len(data) == len(c.buf) {
+		c.lines(Line{Time: now, Stream: c.stream, Text: data, Partial: true})
+		data = nil
+	}
+	c.n = copy(c.buf[:], data)
+}
+
+// finish delivers the unfinished line at the end.
+func (c *capture) finish() {
+	data := c.rest
+	if c.buf != nil {
+		data = c.buf[:c.n]
+	}
+	if len(data) > 0 && c.lines != nil {
+		c.lines(Line{Time: time.Now(), Stream: c.stream, Text: data, Partial: true})
+	}
+	if c.buf != nil {
+		c.pool.put(c.buf)
+		c.buf = nil
+	}
+	c.rest = nil
+}
+
+// abandon ends the reading after the delay: whoever still holds the other end
+// does not belong to the process any more.
+func (c *capture) abandon(delay time.Duration) {
+	_ = c.file.SetReadDeadline(time.Now().Add(delay))
+}

@@ -1,0 +1,264 @@
+package proc
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+	"syscall"
+)
+
+// markerName is the variable that every process started under a guard carries,
+// and so does what it starts in turn.
+const markerName = "PROCOPS_RUN"
+
+// ErrClosed is the error of a start after Close.
+var ErrClosed = errors.New("procops is stopping")
+
+// claimed is set while a Host exists. wait4 takes the children of the whole
+// program, so that only one can exist at a time.
+var claimed atomic.Bool //nolint:gochecknoglobals // see above
+
+// Host owns all children of this procops. While it exists it reaps every child of
+// the program, so nothing else may wait for children (os/exec included).
+type Host struct {
+	token   string
+	boot    string
+	null    *os.File
+	buffers buffers
+	reaper  *reaper
+	spawner *spawner
+	guard   *guard // nil without
+
+	subreaper bool
+	signals   chan os.Signal
+	starts    sync.RWMutex  // held for reading during a start
+	quit      chan struct{} // closed when nothing may be started any more
+	stop      chan struct{} // closed when the goroutines may end
+	ended     sync.WaitGroup
+	closing   sync.Once
+	closed    error
+}
+
+// HostOptions say how a Host works.
+type HostOptions struct {
+	// Guard starts a small process that kills all descendants when procops dies,
+	// however it dies.
+	Guard bool
+	// RunToken is the value of PROCOPS_RUN in the environment of each child: up to
+	// 60 letters, digits, ".", "_" or "-". Empty: a random one with Guard, otherwise
+	// the variable is not set.
+	RunToken string
+	// Subreaper makes procops the parent of descendants whose parent has ended.
+	Subreaper bool
+	// OnStray is told of a reaped child that was not started by this Host.
+	OnStray func(pid int, exit Exit)
+}
+
+// NewHost makes the owner of children. There can be one at a time in a program.
+func NewHost(o HostOptions) (*Host, error) {
+	if err := checkToken(o.RunToken); err != nil {
+		return nil, err
+	}
+	boot, err := bootID()
+	if err != nil {
+		return nil, err
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot start processes: %w", err)
+	}
+	if !claimed.CompareAndSwap(false, true) {
+		_ = null.Close()
+		return nil, errors.New("cannot start processes: another owner of children exists in this program")
+	}
+	h := &Host{
+		token:   o.RunToken,
+		boot:    boot,
+		null:    null,
+		reaper:  newReaper(o.OnStray),
+		signals: make(chan os.Signal, 1),
+		quit:    make(chan struct{}),
+		stop:    make(chan struct{}),
+	}
+	if o.Guard && h.token == "" {
+		h.token = rand.Text()
+	}
+	h.spawner = newSpawner(h.reaper)
+	signal.Notify(h.signals, syscall.SIGCHLD)
+	h.ended.Go(func() { h.reaper.run(h.signals, h.stop) })
+	h.ended.Go(func() { h.spawner.run(h.stop) })
+	if err := h.adopt(o); err != nil {
+		return nil, errors.Join(err, h.Close())
+	}
+	return h, nil
+}
+
+// adopt makes sure that nothing escapes.
+func (h *Host) adopt(o HostOptions) error {
+	if o.Subreaper {
+		if err := setSubreaper(true); err != nil {
+			return err
+		}
+		h.subreaper = true
+	}
+	if o.Guard {
+		g, err := newGuard(h)
+		if err != nil {
+			return err
+		}
+		h.guard = g
+	}
+	return nil
+}
+
+// RunToken returns the value of PROCOPS_RUN in the children's environment, or
+// an empty string.
+func (h *Host) RunToken() string { return h.token }
+
+// Start starts a program. The error names the program and the cause; it is
+// fs.ErrNotExist and exec.ErrNotFound for a missing program, and fs.ErrPermission
+// for one that may not be executed.
+func (h *Host) Start(s Spec) (*Process, error) {
+	p, err := h.start(&s)
+	if err != nil {
+		name := ""
+		if len(s.Argv) > 0 {
+			name = s.Argv[0]
+		}
+		return nil, fmt.Errorf("cannot start %q: %w", name, err)
+	}
+	return p, nil
+}
+
+func (h *Host) start(s *Spec) (*Process, error) {
+	h.starts.RLock()
+	defer h.starts.RUnlock()
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	l, err := h.launch(s)
+	if err != nil {
+		return nil, err
+	}
+	p := h.newProcess(s.Argv[0])
+	files, err := h.connect(s, p)
+	if err != nil {
+		return nil, err
+	}
+	defer files.close()
+	l.files = files.numbers()
+	if s.Foreground && !s.Session && s.Stdin != nil {
+		if _, err := foreground(int(s.Stdin.Fd())); err == nil {
+			l.foreground, p.group.terminal = true, s.Stdin
+		}
+	}
+	if h.guard != nil {
+		p.group.table = h.guard.table
+		p.group.slot = p.group.table.acquire()
+		l.slot = p.group.slot
+	}
+	if err := h.spawner.start(l, p, h.quit); err != nil {
+		p.group.table.release(p.group.slot)
+		for _, c := range p.group.captures {
+			_ = c.file.Close()
+		}
+		return nil, err
+	}
+	for _, c := range files.captures {
+		h.ended.Go(func() {
+			c.run()
+			p.streamEnded()
+		})
+	}
+	return p, nil
+}
+
+// launch looks up the program and takes over what needs no looking up.
+func (h *Host) launch(s *Spec) (*launch, error) {
+	env := s.Env
+	if env == nil {
+		env = os.Environ()
+	}
+	env = withoutDoubles(env, h.token)
+	path, err := lookPath(s.Argv[0], env)
+	if err != nil {
+		return nil, err
+	}
+	return &launch{
+		path: path, dir: s.Dir, argv: s.Argv, env: env, session: s.Session,
+		user: s.User, umask: s.Umask, nice: s.Nice, limits: s.Limits.list(),
+	}, nil
+}
+
+func (h *Host) newProcess(name string) *Process {
+	return &Process{
+		name:     name,
+		reaper:   h.reaper,
+		identity: Identity{Boot: h.boot},
+		exited:   make(chan struct{}),
+		gone:     make(chan struct{}),
+	}
+}
+
+// Close kills what still runs, with all descendants that carry the marker, and
+// sends the guard home. Nothing can be started afterwards. The error says what
+// could not be ended.
+func (h *Host) Close() error {
+	h.closing.Do(func() { h.closed = h.close() })
+	return h.closed
+}
+
+func (h *Host) close() error {
+	h.starts.Lock() // a start that has begun is finished first, so that killAll sees it
+	close(h.quit)
+	h.starts.Unlock()
+	err := h.killAll()
+	if h.token != "" {
+		_, left := Sweep(h.token)
+		err = errors.Join(err, left)
+	}
+	if h.guard != nil {
+		err = errors.Join(err, h.guard.close())
+	}
+	if h.subreaper {
+		err = errors.Join(err, setSubreaper(false))
+	}
+	close(h.stop)
+	h.ended.Wait()
+	signal.Stop(h.signals)
+	claimed.Store(false)
+	return errors.Join(err, h.null.Close())
+}
+
+// killAll kills every group and waits for its end.
+func (h *Host) killAll() error {
+	hurry, cancel := context.WithCancel(context.Background())
+	cancel()
+	all := h.reaper.processes()
+	failures := make([]error, len(all))
+	var stops sync.WaitGroup
+	for i, p := range all {
+		stops.Go(func() { failures[i] = p.Stop(hurry, Ladder{}) })
+	}
+	stops.Wait()
+	return errors.Join(failures...)
+}
+
+// checkToken refuses what would not survive in an environment or a table.
+func checkToken(token string) error {
+	if len(token) > tokenSize-4 {
+		return fmt.Errorf("invalid run token %q: longer than %d characters", token, tokenSize-4)
+	}
+	for _, r := range token {
+		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+		if !letter && r != '.' && r != '_' && r != '-' {
+			return fmt.Errorf("invalid run token %q: want letters, digits, \".\", \"_\" and \"-\"", token)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,129 @@
+package proc
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// clockTick is the length of the kernel's clock tick in /proc; it is 1/100 s for
+// every program on every architecture that Linux runs Go on.
+const clockTick = 10 * time.Millisecond
+
+// Identity names a process beyond its pid, which the kernel uses again.
+type Identity struct {
+	PID   int    `json:"pid"`
+	Start uint64 `json:"start"` // clock ticks since boot, field 22 of /proc/PID/stat
+	Boot  string `json:"boot"`  // /proc/sys/kernel/random/boot_id
+}
+
+// Alive reports whether that very process still runs: not another one with its
+// pid, not one from before a reboot, not a zombie.
+func (i Identity) Alive() bool {
+	_, ok := i.stat()
+	return ok
+}
+
+// stat reads the process's entry if it is that very process and alive.
+func (i Identity) stat() (stat, bool) {
+	if i.PID <= 0 || i.Start == 0 {
+		return stat{}, false
+	}
+	if boot, err := bootID(); err != nil || boot != i.Boot {
+		return stat{}, false
+	}
+	s, err := readStat(i.PID)
+	return s, err == nil && s.start == i.Start && !s.dead()
+}
+
+// Usage is what a process uses now, without its children.
+type Usage struct {
+	CPU time.Duration // processor time since its start
+	RSS int64         // resident memory in bytes
+}
+
+// Usage reads what the process uses from /proc. The error is os.ErrProcessDone if
+// it is not there any more.
+func (i Identity) Usage() (Usage, error) {
+	s, err := readStat(i.PID)
+	if err != nil {
+		return Usage{}, gone(err)
+	}
+	if s.start != i.Start || s.dead() {
+		return Usage{}, os.ErrProcessDone
+	}
+	text, err := os.ReadFile(procFile(i.PID, "statm"))
+	if err != nil {
+		return Usage{}, gone(err)
+	}
+	fields := bytes.Fields(text)
+	if len(fields) < 2 {
+		return Usage{}, os.ErrProcessDone
+	}
+	pages, err := strconv.ParseInt(string(fields[1]), 10, 64)
+	if err != nil {
+		return Usage{}, fmt.Errorf("cannot read the memory of process %d: %w", i.PID, err)
+	}
+	return Usage{CPU: time.Duration(s.ticks) * clockTick, RSS: pages * int64(os.Getpagesize())}, nil
+}
+
+// gone turns the errors of a process that has ended into os.ErrProcessDone.
+func gone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+		return os.ErrProcessDone
+	}
+	return err
+}
+
+// stat is what proc needs of /proc/PID/stat, see proc_pid_stat(5).
+type stat struct {
+	state   byte
+	group   int
+	ticks   uint64 // user and system time
+	threads int
+	start   uint64
+}
+
+// dead reports whether nothing of the process runs any more. A leader that has
+// ended counts as dead only when its other threads have, too.
+func (s stat) dead() bool { return (s.state == 'Z' || s.state == 'X') && s.threads <= 1 }
+
+func procFile(pid int, name string) string { return "/proc/" + strconv.Itoa(pid) + "/" + name }
+
+func readStat(pid int) (stat, error) {
+	text, err := os.ReadFile(procFile(pid, "stat"))
+	if err != nil {
+		return stat{}, err
+	}
+	// The name is in parentheses and may hold anything; the fields count from 3
+	// behind it.
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(fields) < 20 || len(fields[0]) != 1 {
+		return stat{}, fmt.Errorf("cannot read the state of process %d: unexpected text", pid)
+	}
+	number := func(field int) uint64 {
+		n, bad := strconv.ParseUint(fields[field-3], 10, 64)
+		err = errors.Join(err, bad)
+		return n
+	}
+	s := stat{
+		state: fields[0][0], group: int(number(5)), ticks: number(14) + number(15),
+		threads: int(number(20)), start: number(22),
+	}
+	return s, err
+}
+
+// bootID names this boot of the machine.
+func bootID() (string, error) {
+	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("cannot tell this boot from others: %w", err)
+	}
+	return string(bytes.TrimSpace(text)), nil
+}

@@ -1,0 +1,101 @@
+package proc
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+	"time"
+)
+
+// How long and how often leftovers are looked for. Two looks in a row must find
+// nothing: a process cannot be seen for a moment while it calls execve.
+const (
+	leftoverPatience = 10 * time.Second
+	leftoverLook     = 2 * time.Millisecond
+	cleanLooks       = 2
+)
+
+// Sweep kills every process that carries the run token in PROCOPS_RUN, which is
+// what is left of a former run, and waits until they have ended. It spares this
+// process and exceptPIDs. It returns the pids that it killed; the error says which
+// still run ten seconds later. Without privileges it sees the user's own processes
+// only.
+func Sweep(token string, exceptPIDs ...int) (killed []int, err error) {
+	if err := checkToken(token); err != nil || token == "" {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), leftoverPatience)
+	defer cancel()
+	seen := make(map[int]bool)
+	for clean := 0; clean < cleanLooks; {
+		found := sweepRound(token, exceptPIDs)
+		for _, pid := range found {
+			if !seen[pid] {
+				seen[pid] = true
+				killed = append(killed, pid)
+			}
+		}
+		clean++
+		if len(found) > 0 {
+			clean = 0
+		}
+		if err := awaitEnds(ctx, found); err != nil {
+			return killed, err
+		}
+		if !pause(ctx, leftoverLook) {
+			return killed, fmt.Errorf("cannot end the processes of a former run: they keep coming")
+		}
+	}
+	return killed, nil
+}
+
+// awaitEnds waits until the killed processes have ended.
+func awaitEnds(ctx context.Context, pids []int) error {
+	for _, pid := range pids {
+		for {
+			s, err := readStat(pid)
+			if err != nil || s.dead() {
+				break
+			}
+			if !pause(ctx, leftoverLook) {
+				return fmt.Errorf("cannot end process %d: it still runs after SIGKILL", pid)
+			}
+		}
+	}
+	return nil
+}
+
+// KillLeftover kills a process that an earlier run has recorded, with its process
+// group if it leads one, and waits until they have ended. It reports whether the
+// process was still there; another one with the same pid is left alone.
+func KillLeftover(ctx context.Context, i Identity) (bool, error) {
+	s, ok := i.stat()
+	if !ok {
+		return false, nil
+	}
+	target := i.PID
+	if s.group == i.PID && s.group != syscall.Getpgrp() {
+		target = -i.PID
+	}
+	if err := syscall.Kill(target, syscall.SIGKILL); err != nil && err != syscall.ESRCH {
+		return true, fmt.Errorf("cannot kill process %d of a former run: %w", i.PID, err)
+	}
+	for i.Alive() || target < 0 && groupMembers(i.PID) > 0 {
+		if !pause(ctx, leftoverLook) {
+			return true, fmt.Errorf("cannot end process %d of a former run: %w", i.PID, context.Cause(ctx))
+		}
+	}
+	return true, nil
+}
+
+// pause waits; false means that ctx has ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

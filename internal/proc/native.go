@@ -1,0 +1,219 @@
+package proc
+
+/*
+#cgo CFLAGS: -O2 -Wall
+#include <stdlib.h>
+#include "native.h"
+*/
+import "C"
+
+import (
+	"bytes"
+	"fmt"
+	"runtime"
+	"syscall"
+	"unsafe"
+)
+
+// tokenSize is the room for a run token with the NUL after it.
+const tokenSize = C.PROCOPS_TOKEN_SIZE
+
+// slot is one entry of the table of groups shared with the guard, see
+// struct procops_slot.
+type slot = C.struct_procops_slot
+
+// tableHeader is the fixed part of that table.
+type tableHeader = C.struct_procops_table
+
+// launch is a start in the words of the kernel. Everything has been looked up
+// and checked.
+type launch struct {
+	path       string
+	dir        string // empty: stay
+	argv, env  []string
+	files      []int // files[i] becomes descriptor i, -1: none
+	session    bool
+	foreground bool
+	detached   bool // outlives procops
+	slot       *slot
+	user       *User
+	umask      *Umask
+	nice       int
+	limits     []limit
+}
+
+// stepNames complete "cannot ..." for a failed step.
+var stepNames = map[C.int]string{
+	C.STEP_CLONE:      "create a process",
+	C.STEP_SESSION:    "create a process group",
+	C.STEP_PARENT:     "tie its life to that of procops",
+	C.STEP_FOREGROUND: "give it the terminal",
+	C.STEP_FILES:      "hand over its files",
+	C.STEP_NICE:       "set its priority",
+	C.STEP_GROUPS:     "set its supplementary groups",
+	C.STEP_GROUP:      "set its group",
+	C.STEP_USER:       "set its user",
+}
+
+// run starts the program from the calling thread and returns its pid.
+func (l *launch) run() (int, error) {
+	var pins runtime.Pinner
+	defer pins.Unpin()
+
+	request := &C.struct_procops_spawn{
+		argc:     C.int(len(l.argv)),
+		envc:     C.int(len(l.env)),
+		has_dir:  truth(l.dir != ""),
+		session:  truth(l.session),
+		detached: truth(l.detached),
+		slot:     l.slot,
+		umask:    -1,
+		has_nice: truth(l.nice != 0),
+		nice:     C.int(l.nice),
+	}
+	request.foreground = truth(l.foreground)
+	strings := l.strings()
+	pins.Pin(&strings[0])
+	request.strings = (*C.char)(unsafe.Pointer(&strings[0]))
+	files := make([]C.int, len(l.files))
+	for i, fd := range l.files {
+		files[i] = C.int(fd)
+	}
+	pins.Pin(&files[0])
+	request.fds, request.nfds = &files[0], C.int(len(files))
+	if l.umask != nil {
+		request.umask = C.int(*l.umask)
+	}
+	l.addUser(request, &pins)
+	l.addLimits(request, &pins)
+
+	C.procops_spawn(request)
+	if request.step == C.STEP_NONE {
+		return int(request.pid), nil
+	}
+	return int(request.pid), l.failure(request)
+}
+
+// strings lays out the strings as struct procops_spawn wants them.
+func (l *launch) strings() []byte {
+	size := len(l.path) + len(l.dir) + 2
+	for _, list := range [][]string{l.argv, l.env} {
+		for _, s := range list {
+			size += len(s) + 1
+		}
+	}
+	text := make([]byte, 0, size)
+	text = append(append(text, l.path...), 0)
+	text = append(append(text, l.dir...), 0)
+	for _, list := range [][]string{l.argv, l.env} {
+		for _, s := range list {
+			text = append(append(text, s...), 0)
+		}
+	}
+	return text
+}
+
+func (l *launch) addUser(request *C.struct_procops_spawn, pins *runtime.Pinner) {
+	if l.user == nil {
+		return
+	}
+	request.has_user = 1
+	request.uid, request.gid = C.uid_t(l.user.UID), C.gid_t(l.user.GID)
+	if len(l.user.Groups) == 0 {
+		return
+	}
+	groups := make([]C.gid_t, len(l.user.Groups))
+	for i, g := range l.user.Groups {
+		groups[i] = C.gid_t(g)
+	}
+	pins.Pin(&groups[0])
+	request.groups, request.ngroups = &groups[0], C.int(len(groups))
+}
+
+func (l *launch) addLimits(request *C.struct_procops_spawn, pins *runtime.Pinner) {
+	if len(l.limits) == 0 {
+		return
+	}
+	limits := make([]C.struct_procops_limit, len(l.limits))
+	for i, one := range l.limits {
+		limits[i] = C.struct_procops_limit{resource: C.int(one.resource), value: C.uint64_t(one.value)}
+	}
+	pins.Pin(&limits[0])
+	request.limits, request.nlimits = &limits[0], C.int(len(limits))
+}
+
+func (l *launch) failure(request *C.struct_procops_spawn) error {
+	cause := syscall.Errno(request.error)
+	switch request.step {
+	case C.STEP_EXEC:
+		return l.execFailure(cause)
+	case C.STEP_DIR:
+		return fmt.Errorf("cannot change to directory %q: %w", l.dir, cause)
+	case C.STEP_LIMIT:
+		one := l.limits[request.detail]
+		return fmt.Errorf("cannot set its limit of %s to %d: %w", one.name, one.value, cause)
+	default:
+		return fmt.Errorf("cannot %s: %w", stepNames[request.step], cause)
+	}
+}
+
+func truth(b bool) C.int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// endedChild returns the pid of a child that waits to be reaped, or 0.
+func endedChild() int {
+	return max(int(C.procops_ended()), 0)
+}
+
+// setForeground makes group the foreground group of the terminal fd.
+func setForeground(fd, group int) error {
+	if e := C.procops_foreground(C.int(fd), C.pid_t(group)); e != 0 {
+		return syscall.Errno(e)
+	}
+	return nil
+}
+
+// groupMembers counts the processes of a group that are not zombies.
+func groupMembers(group int) int {
+	return int(C.procops_members(C.pid_t(group)))
+}
+
+// tableFile returns the descriptor of a file in memory.
+func tableFile(size int) (int, error) {
+	fd, err := C.procops_table_fd(C.size_t(size))
+	if fd < 0 {
+		return -1, err
+	}
+	return int(fd), nil
+}
+
+// sweepRoom is how many pids one round of a sweep can report.
+const sweepRoom = 1024
+
+// sweepRound kills the processes that carry the token, except this one and
+// those in except, and returns the pids.
+func sweepRound(token string, except []int) []int {
+	name := C.CString(token)
+	defer C.free(unsafe.Pointer(name))
+	spared := make([]C.pid_t, len(except)+1)
+	for i, pid := range except {
+		spared[i] = C.pid_t(pid)
+	}
+	killed := make([]C.pid_t, sweepRoom)
+	n := C.procops_sweep(name, &spared[0], C.int(len(except)), &killed[0], sweepRoom)
+	pids := make([]int, min(int(n), sweepRoom))
+	for i := range pids {
+		pids[i] = int(killed[i])
+	}
+	return pids
+}
+
+// setToken writes the run token into the table's header.
+func setToken(header *tableHeader, token string) {
+	field := (*[tokenSize]byte)(unsafe.Pointer(&header.token))
+	copy(field[:tokenSize-1], bytes.TrimRight([]byte(token), "\x00"))
+}

@@ -1,0 +1,248 @@
+// The child's side of a start.
+//
+// The child shares the memory of procops until it calls execve (as with
+// vfork), so a failure is reported by writing into the request, and a start
+// costs no copy of the page tables. Between clone and execve only system calls
+// are made: the wrappers of the C library that signal other threads (setuid and
+// its kin) would reach the threads of procops.
+
+#define _GNU_SOURCE
+#include "native.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+
+#define SIGNALS 64
+#define STACK_SIZE (64 * 1024)
+
+// The kernel's struct sigaction: all zero is SIG_DFL.
+struct kernel_sigaction {
+	void *handler;
+	unsigned long flags;
+	void *restorer;
+	uint64_t mask;
+};
+
+struct child {
+	struct procops_spawn *request;
+	char *path, *dir;
+	char **argv, **envp;
+	pid_t parent;
+};
+
+// The limit of open files that procops was started with; the Go runtime raises
+// its own.
+static struct rlimit first_nofile;
+
+void procops_guard(void) __attribute__((noreturn));
+
+// Runs before the Go runtime starts, in every program that contains this
+// package: so it does next to nothing, unless the program is the guard.
+__attribute__((constructor)) static void early(void)
+{
+	getrlimit(RLIMIT_NOFILE, &first_nofile);
+	if (strcmp(program_invocation_name, "procops-guard") == 0)
+		procops_guard();
+}
+
+static int fail(struct procops_spawn *r, int step)
+{
+	r->error = errno;
+	r->step = step;
+	_exit(127);
+}
+
+// Kills this process when the thread that started it ends. The parent may have
+// ended before; then nobody would.
+static void follow_parent(struct child *c)
+{
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
+		fail(c->request, STEP_PARENT);
+	if (getppid() != c->parent)
+		_exit(127);
+}
+
+static void take_files(struct procops_spawn *r)
+{
+	int i;
+	// First out of the way what stands where another belongs.
+	for (i = 0; i < r->nfds; i++) {
+		if (r->fds[i] >= 0 && r->fds[i] < r->nfds && r->fds[i] != i) {
+			int moved = fcntl(r->fds[i], F_DUPFD_CLOEXEC, r->nfds);
+			if (moved < 0)
+				fail(r, STEP_FILES);
+			r->fds[i] = moved;
+		}
+	}
+	for (i = 0; i < r->nfds; i++) {
+		if (r->fds[i] < 0)
+			close(i);
+		else if (r->fds[i] == i ? fcntl(i, F_SETFD, 0) < 0 : dup2(r->fds[i], i) < 0)
+			fail(r, STEP_FILES);
+	}
+	// An old kernel does not have it; then close-on-exec has to do.
+	syscall(SYS_close_range, r->nfds, ~0U, 0);
+}
+
+static void take_limits(struct procops_spawn *r)
+{
+	struct rlimit now;
+	int i;
+	if (getrlimit(RLIMIT_NOFILE, &now) == 0 && now.rlim_cur != first_nofile.rlim_cur) {
+		now.rlim_cur = first_nofile.rlim_cur < now.rlim_max ? first_nofile.rlim_cur : now.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &now);
+	}
+	for (i = 0; i < r->nlimits; i++) {
+		struct rlimit want = {r->limits[i].value, r->limits[i].value};
+		r->detail = i;
+		// Past the soft limit of processor time comes a signal that can be
+		// caught, past the hard one SIGKILL: leave a second between them.
+		if (r->limits[i].resource == RLIMIT_CPU && getrlimit(RLIMIT_CPU, &now) == 0 && want.rlim_cur < now.rlim_max)
+			want.rlim_max++;
+		if (setrlimit(r->limits[i].resource, &want) != 0)
+			fail(r, STEP_LIMIT);
+	}
+	r->detail = 0;
+}
+
+static void take_user(struct child *c)
+{
+	struct procops_spawn *r = c->request;
+	if (syscall(SYS_setgroups, (long)r->ngroups, r->groups) != 0)
+		fail(r, STEP_GROUPS);
+	if (syscall(SYS_setresgid, (long)r->gid, (long)r->gid, (long)r->gid) != 0)
+		fail(r, STEP_GROUP);
+	if (syscall(SYS_setresuid, (long)r->uid, (long)r->uid, (long)r->uid) != 0)
+		fail(r, STEP_USER);
+	// There must be no way back.
+	if (r->uid != 0 && syscall(SYS_setresuid, -1L, 0L, -1L) == 0) {
+		errno = EPERM;
+		fail(r, STEP_USER);
+	}
+	follow_parent(c); // a change of user clears the signal
+}
+
+static void default_signals(void)
+{
+	struct kernel_sigaction none;
+	uint64_t empty = 0;
+	int s;
+	memset(&none, 0, sizeof none);
+	for (s = 1; s <= SIGNALS; s++)
+		syscall(SYS_rt_sigaction, s, &none, NULL, sizeof none.mask);
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &empty, NULL, sizeof empty);
+}
+
+static int child_main(void *arg)
+{
+	struct child *c = arg;
+	struct procops_spawn *r = c->request;
+
+	if (r->session ? setsid() < 0 : setpgid(0, 0) < 0)
+		fail(r, STEP_SESSION);
+	if (r->slot)
+		__atomic_store_n(&r->slot->pid, (uint32_t)getpid(), __ATOMIC_SEQ_CST);
+	if (!r->detached)
+		follow_parent(c);
+	take_files(r);
+	if (r->foreground) {
+		pid_t self = getpid();
+		if (ioctl(0, TIOCSPGRP, &self) != 0)
+			fail(r, STEP_FOREGROUND);
+	}
+	take_limits(r);
+	if (r->has_nice && setpriority(PRIO_PROCESS, 0, r->nice) != 0)
+		fail(r, STEP_NICE);
+	if (r->umask >= 0)
+		umask(r->umask);
+	if (r->has_user)
+		take_user(c);
+	if (r->has_dir && chdir(c->dir) != 0)
+		fail(r, STEP_DIR);
+	default_signals();
+	execve(c->path, c->argv, c->envp);
+	return fail(r, STEP_EXEC);
+}
+
+static char *next(char *s) { return s + strlen(s) + 1; }
+
+static char *fill(char **list, int n, char *s)
+{
+	int i;
+	for (i = 0; i < n; i++, s = next(s))
+		list[i] = s;
+	list[n] = NULL;
+	return s;
+}
+
+void procops_spawn(struct procops_spawn *r)
+{
+	char stack[STACK_SIZE] __attribute__((aligned(16)));
+	struct child c = {.request = r, .parent = getpid()};
+	uint64_t all = ~(uint64_t)0, before;
+	char *s;
+
+	r->step = STEP_NONE;
+	c.argv = calloc(r->argc + 1 + r->envc + 1, sizeof *c.argv);
+	if (!c.argv) {
+		r->error = ENOMEM;
+		r->step = STEP_CLONE;
+		return;
+	}
+	c.envp = c.argv + r->argc + 1;
+	c.path = r->strings;
+	c.dir = next(c.path);
+	s = fill(c.argv, r->argc, next(c.dir));
+	fill(c.envp, r->envc, s);
+
+	// A handler of the Go runtime must not run in the child.
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all);
+	r->pid = clone(child_main, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | SIGCHLD, &c);
+	if (r->pid < 0) {
+		r->error = errno;
+		r->step = STEP_CLONE;
+	}
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
+
+	if (r->step != STEP_NONE && r->pid > 0) {
+		if (r->slot)
+			__atomic_store_n(&r->slot->pid, 0, __ATOMIC_SEQ_CST);
+		while (waitpid(r->pid, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
+	free(c.argv);
+}
+
+pid_t procops_ended(void)
+{
+	siginfo_t info;
+	info.si_pid = 0;
+	if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0)
+		return errno == EINTR ? procops_ended() : -1;
+	return info.si_pid;
+}
+
+int procops_foreground(int fd, pid_t group)
+{
+	uint64_t stop = (uint64_t)1 << (SIGTTOU - 1), before;
+	int error;
+	syscall(SYS_rt_sigprocmask, SIG_BLOCK, &stop, &before, sizeof stop);
+	error = ioctl(fd, TIOCSPGRP, &group) == 0 ? 0 : errno;
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
+	return error;
+}
