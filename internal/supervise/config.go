@@ -1,27 +1,28 @@
 package supervise
 
 import (
+	"procops/internal/proc"
 	"procops/internal/unit"
 )
 
 // Config is the section [supervise].
 type Config struct {
 	Children []string                 `toml:"children" doc:"names at the top of the tree; default: every process and group that no group has as a child"`
-	LogDir   string                   `toml:"log_dir" doc:"directory of the processes' log files; default: logs/ in the state directory"`
+	LogDir   string                   `toml:"log_dir" path:"true" doc:"directory of the processes' log files; default: logs/ in the state directory"`
 	Process  map[string]ProcessConfig `toml:"process" doc:"the processes, by name"`
 	Group    map[string]GroupConfig   `toml:"group" doc:"the groups, by name; groups and processes share their names"`
 }
 
 // ProcessConfig is a section [supervise.process.NAME].
 type ProcessConfig struct {
-	Command      Command            `toml:"command" doc:"what to run: a list of program and arguments, or a string for /bin/sh -c" required:"true"`
-	Dir          string             `toml:"dir" doc:"working directory; default: that of procops"`
+	Command      proc.Command       `toml:"command" doc:"what to run: a list of program and arguments, or a string for /bin/sh -c" required:"true"`
+	Dir          string             `toml:"dir" path:"true" doc:"working directory, relative to the config file; default: that of procops"`
 	Env          map[string]string  `toml:"env" doc:"variables added to the environment of procops"`
 	Autostart    bool               `toml:"autostart" default:"true" doc:"start it with the tree; otherwise it waits for a start command"`
-	Restart      Restart            `toml:"restart" default:"never" doc:"never, on-failure or always"`
-	SuccessCodes []int              `toml:"success_codes" default:"0" doc:"exit codes that count as a good end"`
+	Restart      Restart            `toml:"restart" enum:"never,on-failure,always" default:"never" doc:"never, on-failure or always"`
+	SuccessCodes []int              `toml:"success_codes" min:"0" max:"255" default:"0" doc:"exit codes that count as a good end"`
 	Backoff      BackoffConfig      `toml:"backoff" doc:"how long to wait before a restart"`
-	MaxRestarts  int                `toml:"max_restarts" doc:"restarts in a row before the process is given up (fatal); 0: no limit"`
+	MaxRestarts  int                `toml:"max_restarts" default:"0" min:"0" doc:"restarts in a row before the process is given up (fatal); 0: no limit"`
 	HealthyAfter unit.Duration      `toml:"healthy_after" default:"10s" doc:"running this long resets the backoff and the count of restarts"`
 	DependsOn    []DependencyConfig `toml:"depends_on" doc:"what must have got how far before this starts: names, or {name, condition}"`
 	Ready        ReadyConfig        `toml:"ready" doc:"how to tell that the process is ready; default: when it runs"`
@@ -29,11 +30,11 @@ type ProcessConfig struct {
 	OnFail       []LinkConfig       `toml:"on_fail" doc:"chain of reactions to a failure, tried in order"`
 	OnPass       []LinkConfig       `toml:"on_pass" doc:"chain of reactions to a good end"`
 	Output       OutputConfig       `toml:"output" doc:"where its output goes"`
-	Session      bool               `toml:"session" doc:"give it a session of its own (setsid) instead of a process group only"`
+	Session      bool               `toml:"session" default:"false" doc:"give it a session of its own (setsid) instead of a process group only"`
 	User         string             `toml:"user" doc:"run as this user (name or number), with that user's groups, HOME, USER and LOGNAME"`
 	Group        string             `toml:"group" doc:"run with this primary group (name or number)"`
-	Umask        string             `toml:"umask" doc:"file mode mask in octal, such as \"027\""`
-	Nice         int                `toml:"nice" doc:"scheduling priority, -20 to 19"`
+	Umask        *proc.Umask        `toml:"umask" doc:"file mode mask in octal, such as \"027\""`
+	Nice         int                `toml:"nice" default:"0" min:"-20" max:"19" doc:"scheduling priority, -20 to 19"`
 	Limits       LimitsConfig       `toml:"limits" doc:"resource limits (setrlimit)"`
 }
 
@@ -59,9 +60,9 @@ const (
 // initial × factor^(n-1), at most max, more or less the share jitter of it.
 type BackoffConfig struct {
 	Initial unit.Duration `toml:"initial" default:"1s" doc:"delay before the first restart"`
-	Factor  float64       `toml:"factor" default:"2" doc:"each further delay is this many times the last; at least 1"`
+	Factor  float64       `toml:"factor" min:"1" max:"1000" default:"2" doc:"each further delay is this many times the last; at least 1"`
 	Max     unit.Duration `toml:"max" default:"1m" doc:"longest delay"`
-	Jitter  float64       `toml:"jitter" default:"0.1" doc:"share of the delay that is random, 0 to 1"`
+	Jitter  float64       `toml:"jitter" min:"0" max:"1" default:"0.1" doc:"share of the delay that is random, 0 to 1"`
 }
 
 // Condition says how far a dependency must have got.
@@ -77,7 +78,7 @@ const (
 // DependencyConfig is one entry of depends_on: a name, or a table.
 type DependencyConfig struct {
 	Name      string    `toml:"name" doc:"a process or group" required:"true"`
-	Condition Condition `toml:"condition" default:"ready" doc:"started, ready or completed"`
+	Condition Condition `toml:"condition" enum:"started,ready,completed" default:"ready" doc:"started, ready or completed"`
 }
 
 // ReadyConfig says how to tell that a process is ready. At most one of TCP and
@@ -85,48 +86,50 @@ type DependencyConfig struct {
 type ReadyConfig struct {
 	TCP      string        `toml:"tcp" doc:"host:port that accepts a connection once the process is ready"`
 	Log      string        `toml:"log" doc:"regular expression that a line of output matches once the process is ready"`
-	Interval unit.Duration `toml:"interval" default:"100ms" doc:"time between two attempts"`
+	Interval unit.Duration `toml:"interval" min:"1ms" default:"100ms" doc:"time between two attempts"`
 	Timeout  unit.Duration `toml:"timeout" default:"1m" doc:"not ready after this long is a failure; 0: wait for ever"`
 }
 
 // StopConfig is the stop ladder: Signal, then after Grace the next of Then, and
 // SIGKILL after the last. Each goes to the whole process group.
 type StopConfig struct {
-	Command Command       `toml:"command" doc:"run this instead of sending the first signal; {{pid}} is the process"`
-	Signal  string        `toml:"signal" default:"TERM" doc:"first signal"`
+	Command proc.Command  `toml:"command" doc:"run this instead of sending the first signal; {{pid}} is the process"`
+	Signal  proc.Signal   `toml:"signal" default:"TERM" doc:"first signal"`
 	Grace   unit.Duration `toml:"grace" default:"10s" doc:"time to end after each signal"`
-	Then    []string      `toml:"then" doc:"further signals before KILL"`
+	Then    []proc.Signal `toml:"then" doc:"further signals before KILL"`
 }
 
-// LinkConfig is one link of a chain. Exactly one of Retry, Exec, Log and Raise
-// is set.
+// LinkConfig is one link of a chain. One of Retry, Exec, Log and Raise is set,
+// or Settle alone.
 type LinkConfig struct {
-	Retry  int     `toml:"retry" doc:"restart, at most this many times; then the next link takes over"`
-	Exec   Command `toml:"exec" doc:"run this; the failure is on its standard input as JSON and in PROCOPS_* variables; then the next link takes over"`
-	Log    string  `toml:"log" doc:"write this to procops' log; {{name}}, {{exit_code}} and {{exit_text}} are filled in; then the next link takes over"`
-	Raise  bool    `toml:"raise" doc:"hand the failure to the parent at once"`
-	Settle bool    `toml:"settle" doc:"the chain ends here and the parent does not hear of the failure"`
+	Retry  int          `toml:"retry" min:"1" doc:"restart, at most this many times; then the next link takes over"`
+	Exec   proc.Command `toml:"exec" doc:"run this; the failure is on its standard input as JSON and in PROCOPS_* variables; then the next link takes over"`
+	Log    string       `toml:"log" doc:"write this to procops' log; {{name}}, {{exit_code}} and {{exit_text}} are filled in; then the next link takes over"`
+	Raise  bool         `toml:"raise" doc:"hand the failure to the parent at once"`
+	Settle bool         `toml:"settle" doc:"the chain ends here and the parent does not hear of the failure"`
 }
 
 // OutputConfig says where the output of a process goes.
 type OutputConfig struct {
 	File     string        `toml:"file" doc:"log file; default: NAME.log in log_dir; \"none\": no file"`
-	Format   string        `toml:"format" default:"text" doc:"text (time, stream, line) or json"`
+	Format   string        `toml:"format" enum:"text,json" default:"text" doc:"text (time, stream, line) or json"`
 	MaxSize  unit.Size     `toml:"max_size" default:"10M" doc:"the file is rotated at this size"`
-	MaxFiles int           `toml:"max_files" default:"5" doc:"rotated files that are kept"`
-	MaxAge   unit.Duration `toml:"max_age" doc:"rotated files older than this are removed; 0: keep"`
-	Compress bool          `toml:"compress" doc:"compress rotated files"`
+	MaxFiles int           `toml:"max_files" min:"0" default:"5" doc:"rotated files that are kept"`
+	MaxAge   unit.Duration `toml:"max_age" default:"0" doc:"rotated files older than this are removed; 0: keep"`
+	Compress bool          `toml:"compress" default:"false" doc:"compress rotated files"`
 }
 
 // LimitsConfig are resource limits of the process; 0 or absent leaves a limit as it is.
 type LimitsConfig struct {
 	Memory  unit.Size     `toml:"memory" doc:"address space (RLIMIT_AS)"`
-	Files   int           `toml:"files" doc:"open files (RLIMIT_NOFILE)"`
-	Procs   int           `toml:"procs" doc:"processes of the user (RLIMIT_NPROC)"`
+	Files   int           `toml:"files" min:"0" doc:"open files (RLIMIT_NOFILE)"`
+	Procs   int           `toml:"procs" min:"0" doc:"processes of the user (RLIMIT_NPROC)"`
 	CPUTime unit.Duration `toml:"cpu_time" doc:"processor time (RLIMIT_CPU)"`
 	Core    *unit.Size    `toml:"core" doc:"core file (RLIMIT_CORE)"`
 }
 
-// Command is what to run: a list of program and arguments, or a string, which
-// becomes /bin/sh -c.
-type Command []string
+// UnmarshalString reads an entry of depends_on that is only a name.
+func (d *DependencyConfig) UnmarshalString(text string) error {
+	d.Name = text
+	return nil
+}
