@@ -3,6 +3,8 @@ package heartbeat
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -53,9 +55,14 @@ type Thresholds struct {
 	Critical time.Duration
 }
 
-// DefaultPeriod is the period where neither the heartbeat nor the
-// configuration has one.
-const DefaultPeriod = 24 * time.Hour
+// What holds where neither the heartbeat nor the configuration says otherwise.
+const (
+	DefaultPeriod      = 24 * time.Hour
+	DefaultHistoryKeep = 1000
+)
+
+// longest bounds periods, so that three of them are still a time.Duration.
+const longest = math.MaxInt64 / 4
 
 // Thresholds returns the thresholds of a heartbeat: its own where it has them,
 // else 1.5 and 3 times its period. fallback is the period of a heartbeat that
@@ -68,6 +75,7 @@ func (t Target) Thresholds(fallback time.Duration) Thresholds {
 	if period == 0 {
 		period = DefaultPeriod
 	}
+	period = min(period, longest)
 	own := Thresholds{Warning: t.WarnAfter.Std(), Critical: t.CriticalAfter.Std()}
 	switch {
 	case own.Warning == 0 && own.Critical == 0:
@@ -102,7 +110,7 @@ func (c Config) Check(report func(err error, path ...string)) {
 	if c.HistoryKeep < 1 {
 		report(errors.New("history_keep must be at least 1"), "history_keep")
 	}
-	for name, target := range c.Heartbeats {
-		target.Check(func(err error, path ...string) { report(err, append([]string{name}, path...)...) })
+	for _, name := range slices.Sorted(maps.Keys(c.Heartbeats)) {
+		c.Heartbeats[name].Check(func(err error, path ...string) { report(err, append([]string{name}, path...)...) })
 	}
 }

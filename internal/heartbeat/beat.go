@@ -1,0 +1,87 @@
+package heartbeat
+
+import (
+	"context"
+	"time"
+
+	"procops/internal/fault"
+	"procops/internal/store"
+	"procops/internal/unit"
+)
+
+// Sign is a beat on its way into the list.
+type Sign struct {
+	Client Client
+	Data   map[string]any // the client's own fields; may be nil
+	Create bool           // attach the heartbeat if it is not in the list
+}
+
+// Receipt says what became of a beat.
+type Receipt struct {
+	Number    int64     // the running number of the last beat
+	Time      time.Time // of the last beat
+	Created   bool      // the heartbeat was attached by this beat
+	Coalesced bool      // the beat came too fast: it was counted, and the last one stays
+}
+
+// Beat records a beat. A name that is not in the list is a fault.NotFound
+// unless s says to create it; a beat that comes too fast is a fault.Conflict if
+// the heartbeat refuses those.
+func (l *List) Beat(ctx context.Context, name string, s Sign) (receipt Receipt, err error) {
+	if err := CheckName(name); err != nil {
+		return Receipt{}, err
+	}
+	err = l.store.Update(ctx, func(tx *store.Tx) error {
+		receipt, err = l.beat(tx, name, s)
+		return err
+	})
+	return receipt, err
+}
+
+func (l *List) beat(tx *store.Tx, name string, s Sign) (Receipt, error) {
+	h, created, err := l.expect(tx, name, s.Create)
+	if err != nil {
+		return Receipt{}, err
+	}
+	if h.tooFast(tx.Now()) {
+		return l.tooFast(tx, h)
+	}
+	b := Beat{Time: tx.Now(), Client: s.Client, Outcome: Good, Data: s.Data}
+	number, err := saveBeat(tx, name, b)
+	return Receipt{Number: number, Time: tx.Now(), Created: created}, err
+}
+
+// expect finds the heartbeat, or attaches it if create says so.
+func (l *List) expect(tx *store.Tx, name string, create bool) (h Heartbeat, created bool, err error) {
+	h, _, known, err := l.find(tx, name)
+	if err != nil || known {
+		return h, false, err
+	}
+	if !create {
+		return h, false, l.notFound(tx, name)
+	}
+	if _, err := attach(tx, name, Target{}); err != nil {
+		return h, false, err
+	}
+	tx.Emit(eventAttached.New(name, attachData{Created: true}))
+	return l.heartbeat(row{name: name}), true, nil
+}
+
+// tooFast reports whether a beat at a time would follow the last one too soon.
+func (h Heartbeat) tooFast(now time.Time) bool {
+	least := h.Target.MinInterval.Std()
+	if least == 0 || h.Last == nil {
+		return false
+	}
+	since := now.Sub(h.Last.Time)
+	return since >= 0 && since < least
+}
+
+func (l *List) tooFast(tx *store.Tx, h Heartbeat) (Receipt, error) {
+	if h.Target.OnFast == Refuse {
+		return Receipt{}, fault.New(fault.Conflict, "cannot beat %q: the last beat was only %s ago, min_interval is %s",
+			h.Name, unit.Duration(h.Last.Lag(tx.Now()).Round(time.Millisecond)), h.Target.MinInterval)
+	}
+	err := countCoalesced(tx, h.Name)
+	return Receipt{Number: h.Last.Number, Time: h.Last.Time, Coalesced: true}, err
+}

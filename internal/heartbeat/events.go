@@ -1,0 +1,60 @@
+package heartbeat
+
+import "procops/internal/event"
+
+// attachData says what an attached heartbeat is for.
+type attachData struct {
+	Description string `json:"description,omitempty" doc:"what beats, for people"`
+	Created     bool   `json:"created,omitempty" doc:"a beat or a run attached it, not a person"`
+}
+
+// noData is the data of an event whose subject says it all.
+type noData struct{}
+
+// statusData says how the status of a heartbeat has changed.
+type statusData struct {
+	From    Status  `json:"from,omitempty" doc:"the status that the knock before found; missing for the first knock"`
+	To      Status  `json:"to" doc:"the status that this knock found: ok, warning, critical or unknown"`
+	Lag     float64 `json:"lag_seconds,omitempty" doc:"age of the last beat"`
+	Message string  `json:"message" doc:"why, for people"`
+}
+
+// runData says which run of a command has begun.
+type runData struct {
+	Run     int64  `json:"run" doc:"number of the run"`
+	Program string `json:"program" doc:"what is run, without its arguments"`
+	PID     int    `json:"pid" doc:"process id of the procops that wraps it"`
+}
+
+// endData says how a run of a command has ended.
+type endData struct {
+	Run     int64   `json:"run" doc:"number of the run; 0 if its start could not be recorded"`
+	Program string  `json:"program" doc:"what was run, without its arguments"`
+	Code    int     `json:"code" doc:"exit code as a shell has it: 128 + n for signal n"`
+	Seconds float64 `json:"seconds" doc:"how long it ran"`
+	Message string  `json:"message,omitempty" doc:"why it failed, for people"`
+}
+
+// lostData says which run has gone without a word.
+type lostData struct {
+	Run     int64  `json:"run" doc:"number of the run"`
+	Program string `json:"program" doc:"what was run, without its arguments"`
+}
+
+var (
+	eventAttached     = event.Define[attachData]("heartbeat.attached", "A heartbeat was added to the list of observed ones.")
+	eventDetached     = event.Define[noData]("heartbeat.detached", "A heartbeat was removed from the list of observed ones.")
+	eventStatus       = event.Define[statusData]("heartbeat.status_changed", "A knock found another status than the knock before.")
+	eventRunStarted   = event.Define[runData]("heartbeat.run.started", "A wrapped command was started.")
+	eventRunSucceeded = event.Define[endData]("heartbeat.run.succeeded", "A wrapped command ended with exit code 0.")
+	eventRunFailed    = event.Define[endData]("heartbeat.run.failed", "A wrapped command failed, was ended by a signal or ran too long.")
+	eventRunLost      = event.Define[lostData]("heartbeat.run.lost", "The procops that wrapped a command is gone, and nobody knows how the command ended.")
+)
+
+// Events describes the event types of this package.
+func Events() []event.Description {
+	return []event.Description{
+		eventAttached.Describe(), eventDetached.Describe(), eventStatus.Describe(),
+		eventRunStarted.Describe(), eventRunSucceeded.Describe(), eventRunFailed.Describe(), eventRunLost.Describe(),
+	}
+}

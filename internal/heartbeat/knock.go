@@ -1,0 +1,124 @@
+package heartbeat
+
+import (
+	"context"
+	"time"
+
+	"procops/internal/store"
+)
+
+// Knock is what one knock found.
+type Knock struct {
+	ID        int64 // number of its entry in the history
+	Time      time.Time
+	Status    Status
+	Message   string // why, for people
+	Lag       time.Duration
+	Heartbeat Heartbeat
+	Run       *Run // the newest run of a wrapped command; nil if there is none
+}
+
+// Entry is one entry of the history.
+type Entry struct {
+	ID      int64
+	Name    string
+	Time    time.Time
+	Status  Status
+	Lag     time.Duration
+	HasLag  bool // false when there was no beat yet
+	Message string
+}
+
+// Knock reads the status of the heartbeats and adds one entry for each to the
+// history. A name that is not in the list is a fault.NotFound, and then nothing
+// is recorded.
+func (l *List) Knock(ctx context.Context, names ...string) (knocks []Knock, err error) {
+	err = l.store.Update(ctx, func(tx *store.Tx) error {
+		knocks = nil
+		for _, name := range names {
+			k, err := l.knock(tx, name)
+			if err != nil {
+				return err
+			}
+			knocks = append(knocks, k)
+		}
+		return nil
+	})
+	return knocks, err
+}
+
+func (l *List) knock(tx *store.Tx, name string) (Knock, error) {
+	h, r, known, err := l.find(tx, name)
+	if err != nil {
+		return Knock{}, err
+	}
+	if !known {
+		return Knock{}, l.notFound(tx, name)
+	}
+	k := Knock{Time: tx.Now(), Heartbeat: h}
+	if k.Run, err = l.newestRun(tx, name); err != nil {
+		return Knock{}, err
+	}
+	k.Status, k.Message = judge(h.Last, h.Thresholds, tx.Now())
+	if k.Run != nil && k.Run.State == RunLost && !k.Run.before(h.Last) {
+		k.Status, k.Message = Critical, "its last run was cut off: procops and the command are gone"
+	}
+	entry := Entry{Name: name, Time: k.Time, Status: k.Status, Message: k.Message}
+	if h.Last != nil {
+		k.Lag = h.Last.Lag(tx.Now())
+		entry.Lag, entry.HasLag = k.Lag, true
+	}
+	if k.ID, err = addHistory(tx, entry, l.retention()); err != nil {
+		return Knock{}, err
+	}
+	return k, l.noteStatus(tx, k, r.status)
+}
+
+// noteStatus remembers the status and tells of a change.
+func (l *List) noteStatus(tx *store.Tx, k Knock, before Status) error {
+	if k.Status == before {
+		return nil
+	}
+	tx.Emit(eventStatus.New(k.Heartbeat.Name, statusData{
+		From: before, To: k.Status, Lag: k.Lag.Round(time.Millisecond).Seconds(), Message: k.Message,
+	}))
+	return saveStatus(tx, k.Heartbeat.Name, k.Status)
+}
+
+// HistoryFilter selects entries of the history.
+type HistoryFilter struct {
+	Since time.Time // only knocks at or after this time; zero means no bound
+	Limit int       // at most this many, the newest; 0 means no bound
+}
+
+// History returns what the knocks of a heartbeat found, oldest first. A name
+// that is neither in the list nor in the history is a fault.NotFound.
+func (l *List) History(ctx context.Context, name string, f HistoryFilter) (entries []Entry, err error) {
+	err = l.store.View(ctx, func(tx *store.Tx) error {
+		if entries, err = loadHistory(tx, name, f); err != nil || len(entries) > 0 {
+			return err
+		}
+		return l.mustKnow(tx, name)
+	})
+	return entries, err
+}
+
+// Runs returns the newest runs of a wrapped command, at most limit, oldest
+// first. A name that is neither in the list nor has runs is a fault.NotFound.
+func (l *List) Runs(ctx context.Context, name string, limit int) (runs []Run, err error) {
+	err = l.store.View(ctx, func(tx *store.Tx) error {
+		if runs, err = loadRuns(tx, name, limit); err != nil || len(runs) > 0 {
+			return err
+		}
+		return l.mustKnow(tx, name)
+	})
+	return runs, err
+}
+
+func (l *List) mustKnow(tx *store.Tx, name string) error {
+	_, _, known, err := l.find(tx, name)
+	if err == nil && !known {
+		err = l.notFound(tx, name)
+	}
+	return err
+}
