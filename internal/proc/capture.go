@@ -7,6 +7,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 // keepSmall is how much of an unfinished line is kept without a whole buffer
@@ -65,7 +66,7 @@ func (c *capture) run() {
 		return
 	}
 	var n int
-	var failed error
+	var failed syscall.Errno
 	read := func(fd uintptr) bool {
 		n, failed = c.read(int(fd))
 		return failed != syscall.EAGAIN
@@ -75,7 +76,7 @@ func (c *capture) run() {
 			c.lookOnce(conn)
 			break
 		}
-		if failed != nil || n == 0 {
+		if failed != 0 || n == 0 {
 			break
 		}
 		c.deliver(n)
@@ -87,8 +88,8 @@ func (c *capture) run() {
 func (c *capture) lookOnce(conn syscall.RawConn) {
 	_ = conn.Control(func(fd uintptr) {
 		for total := 0; total < lastLook; {
-			n, err := c.read(int(fd))
-			if err != nil || n == 0 {
+			n, errno := c.read(int(fd))
+			if errno != 0 || n == 0 {
 				return
 			}
 			total += n
@@ -98,23 +99,29 @@ func (c *capture) lookOnce(conn syscall.RawConn) {
 }
 
 // read reads once, behind the unfinished line.
-func (c *capture) read(fd int) (int, error) {
+func (c *capture) read(fd int) (int, syscall.Errno) {
 	if c.buf == nil {
 		c.buf = c.pool.get()
 		c.n = copy(c.buf[:], c.rest)
 	}
 	for {
-		n, err := syscall.Read(fd, c.buf[c.n:])
-		if err == syscall.EINTR {
+		n, errno := readOnce(fd, c.buf[c.n:])
+		if errno == syscall.EINTR {
 			continue
 		}
-		if err == syscall.EAGAIN && c.n <= keepSmall {
+		if errno == syscall.EAGAIN && c.n <= keepSmall {
 			c.rest = append(c.rest[:0], c.buf[:c.n]...)
 			c.pool.put(c.buf)
 			c.buf = nil
 		}
-		return n, err
+		return n, errno
 	}
+}
+
+// readOnce is read(2) with the error as a number: it is asked for often.
+func readOnce(fd int, buf []byte) (int, syscall.Errno) {
+	n, _, errno := syscall.Syscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
+	return int(n), errno
 }
 
 // deliver hands on the n bytes that were read, and keeps an unfinished line.

@@ -14,35 +14,35 @@ import (
 // patience is how long a test waits for what should come at once.
 const patience = 20 * time.Second
 
-func newTestHost(t testing.TB, o HostOptions) *Host {
-	t.Helper()
+func newTestHost(tb testing.TB, o HostOptions) *Host {
+	tb.Helper()
 	h, err := NewHost(o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := h.Close(); err != nil {
-			t.Errorf("close: %v", err)
+			tb.Errorf("close: %v", err)
 		}
 	})
 	return h
 }
 
-func mustStart(t testing.TB, h *Host, s Spec) *Process {
-	t.Helper()
+func mustStart(tb testing.TB, h *Host, s Spec) *Process {
+	tb.Helper()
 	p, err := h.Start(s)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return p
 }
 
-func await(t testing.TB, what string, c <-chan struct{}) {
-	t.Helper()
+func await(tb testing.TB, what string, c <-chan struct{}) {
+	tb.Helper()
 	select {
 	case <-c:
 	case <-time.After(patience):
-		t.Fatalf("%s: not after %v", what, patience)
+		tb.Fatalf("%s: not after %v", what, patience)
 	}
 }
 
@@ -80,8 +80,8 @@ func (o *output) get(s Stream) string {
 	return o.text[s].String()
 }
 
-func (o *output) await(t testing.TB, prefix string) string {
-	t.Helper()
+func (o *output) await(tb testing.TB, prefix string) string {
+	tb.Helper()
 	deadline := time.After(patience)
 	for {
 		select {
@@ -90,18 +90,18 @@ func (o *output) await(t testing.TB, prefix string) string {
 				return rest
 			}
 		case <-deadline:
-			t.Fatalf("no line that begins with %q", prefix)
+			tb.Fatalf("no line that begins with %q", prefix)
 		}
 	}
 }
 
 // run runs a program to its end and returns what it wrote.
-func run(t testing.TB, h *Host, s Spec) (string, string, Exit) {
-	t.Helper()
+func run(tb testing.TB, h *Host, s Spec) (stdout, stderr string, exit Exit) {
+	tb.Helper()
 	out := newOutput()
 	s.Output = out.add
-	p := mustStart(t, h, s)
-	await(t, "end of "+s.Argv[0], p.Gone())
+	p := mustStart(tb, h, s)
+	await(tb, "end of "+s.Argv[0], p.Gone())
 	return out.get(Stdout), out.get(Stderr), p.Exit()
 }
 

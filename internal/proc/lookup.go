@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -14,14 +15,14 @@ import (
 // defaultPath is searched when the environment of the child has no PATH.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// notFound is the error for a program that does not exist. It is both
+// notFoundError is the error for a program that does not exist. It is both
 // fs.ErrNotExist and exec.ErrNotFound.
-type notFound struct{ text string }
+type notFoundError struct{ text string }
 
-func (e notFound) Error() string { return e.text }
+func (e notFoundError) Error() string { return e.text }
 
 // Is makes errors.Is find both errors of the standard library.
-func (e notFound) Is(target error) bool {
+func (e notFoundError) Is(target error) bool {
 	return target == fs.ErrNotExist || target == exec.ErrNotFound
 }
 
@@ -61,9 +62,9 @@ func lookPath(name string, env []string) (string, error) {
 	case denied:
 		return "", fmt.Errorf("%w: what its PATH has by that name is not executable", fs.ErrPermission)
 	case relative:
-		return "", notFound{"not found in its PATH (relative directories in PATH are not searched)"}
+		return "", notFoundError{"not found in its PATH (relative directories in PATH are not searched)"}
 	default:
-		return "", notFound{"not found in its PATH"}
+		return "", notFoundError{"not found in its PATH"}
 	}
 }
 
@@ -77,9 +78,9 @@ func (l *launch) execFailure(cause syscall.Errno) error {
 	info, err := os.Stat(file)
 	switch {
 	case cause == syscall.ENOENT && err == nil:
-		return notFound{"its interpreter does not exist"}
+		return notFoundError{"its interpreter does not exist"}
 	case cause == syscall.ENOENT:
-		return notFound{"no such file"}
+		return notFoundError{"no such file"}
 	case cause == syscall.EACCES && err == nil && info.IsDir():
 		return fmt.Errorf("%w: it is a directory", cause)
 	case cause == syscall.EACCES && err == nil && info.Mode().Perm()&0o111 == 0:
@@ -95,7 +96,7 @@ func (l *launch) execFailure(cause syscall.Errno) error {
 // also how os/exec reads it, and with the marker of the run if there is one.
 func withoutDoubles(env []string, marker string) []string {
 	if marker != "" {
-		env = append(env[:len(env):len(env)], markerName+"="+marker)
+		env = append(slices.Clip(env), markerName+"="+marker)
 	}
 	last := make(map[string]int, len(env))
 	for i, variable := range env {

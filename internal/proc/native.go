@@ -43,7 +43,7 @@ type launch struct {
 }
 
 // stepNames complete "cannot ..." for a failed step.
-var stepNames = map[C.int]string{
+var stepNames = [...]string{
 	C.STEP_CLONE:      "create a process",
 	C.STEP_SESSION:    "create a process group",
 	C.STEP_PARENT:     "tie its life to that of procops",

@@ -29,11 +29,10 @@ type group struct {
 	empty    bool // no process is in the group
 	streams  int  // captures that still read
 	captures []*capture
-	slot     *slot     // in the guard's table
-	table    *table    // which the slot goes back to
-	terminal *os.File  // to be taken back
-	keep     bool      // not among those that Close ends: the guard
-	checked  time.Time // when a leaderless group was last looked at closely
+	slot     *slot    // in the guard's table
+	table    *table   // which the slot goes back to
+	terminal *os.File // to be taken back
+	keep     bool     // not among those that Close ends: the guard
 }
 
 // Identity names the process, so that it can be found again after a restart.

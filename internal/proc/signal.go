@@ -32,7 +32,7 @@ func ParseSignal(text string) (Signal, error) {
 		return Signal(n), nil
 	}
 	name := strings.TrimPrefix(strings.ToUpper(strings.TrimSpace(text)), "SIG")
-	for n, known := range signalNames {
+	for n, known := range &signalNames {
 		if known != "" && known == name {
 			return Signal(n), nil
 		}
@@ -46,7 +46,7 @@ func ParseSignal(text string) (Signal, error) {
 // nearestSignal returns the valid name with the smallest edit distance.
 func nearestSignal(name string) string {
 	best, distance := "TERM", len(name)+len("TERM")
-	for _, known := range signalNames {
+	for _, known := range &signalNames {
 		if known == "" {
 			continue
 		}

@@ -2,6 +2,7 @@ package proc
 
 import (
 	"bytes"
+	"strings"
 	"sync"
 )
 
@@ -76,10 +77,7 @@ func (t *Tail) Lines(stream Stream, n int) []string {
 	if text[len(text)-1] == '\n' {
 		text = text[:len(text)-1]
 	}
-	var lines []string
-	for _, line := range bytes.Split([]byte(text), []byte{'\n'}) {
-		lines = append(lines, string(line))
-	}
+	lines := strings.Split(text, "\n")
 	if n > 0 && len(lines) > n {
 		lines = lines[len(lines)-n:]
 	}

@@ -1,0 +1,228 @@
+package runner
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+	"time"
+
+	"procops/internal/proc"
+)
+
+// The sizes in bytes that a Unit leaves open.
+const (
+	defaultMaxOutput = 16 << 20
+	diagnosticsSize  = 10 << 10
+)
+
+// defaultGrace is how long a process has between SIGTERM and SIGKILL unless the
+// Unit says otherwise.
+const defaultGrace = 10 * time.Second
+
+// Unit is one unit of work and how it is run. Only Command is needed.
+type Unit struct {
+	Command proc.Command
+	Dir     string   // working directory; empty: that of procops
+	Env     []string // the whole environment; nil: that of procops
+
+	// Input is given on standard input; nil: nothing. A file is handed over as it
+	// is. Of another reader as much is read as the process takes; Run returns only
+	// after a Read under way has, so it must not block for ever.
+	Input io.Reader
+	// Output is told of what the process writes, as it comes, from one goroutine
+	// per stream. The bytes are valid during the call only.
+	Output func(proc.Stream, []byte)
+	// OnProgress is told of progress, from one goroutine.
+	OnProgress func(Progress)
+	// MaxOutput is how many bytes of result are kept; 0: 16 MiB; negative: none, for
+	// those who take it from Output. A result that is longer is a failure.
+	MaxOutput int
+
+	TimeLimit time.Duration   // 0: none
+	Ladder    proc.Ladder     // how to stop it; no steps: SIGTERM, ten seconds, SIGKILL
+	Hurry     <-chan struct{} // closed: a stop under way becomes SIGKILL; may be nil
+
+	User   *proc.User
+	Umask  *proc.Umask
+	Nice   int
+	Limits proc.Limits
+}
+
+// Run runs a unit of work to its end and everything that belongs to it: what the
+// process leaves in its process group is stopped, too. Cancelling ctx stops it. The
+// error says that it could not be started, or that something of it cannot be
+// stopped; all else is in the result.
+func Run(ctx context.Context, h *proc.Host, u Unit) (Result, error) {
+	if err := ctx.Err(); err != nil {
+		return Result{}, fmt.Errorf("cannot run %q: %w", u.Command.String(), context.Cause(ctx))
+	}
+	out := &collector{limit: u.maxOutput(), tail: proc.NewTail(diagnosticsSize), tell: u.Output}
+	feed, err := newFeed(u.Input)
+	if err != nil {
+		return Result{}, fmt.Errorf("cannot run %q: %w", u.Command.String(), err)
+	}
+	p, err := h.Start(proc.Spec{
+		Argv: u.Command, Dir: u.Dir, Env: u.Env, Stdin: feed.child,
+		Raw: out.add, Progress: progressLines(u.OnProgress),
+		User: u.User, Umask: u.Umask, Nice: u.Nice, Limits: u.Limits,
+	})
+	feed.start(err == nil)
+	if err != nil {
+		return Result{}, err
+	}
+	ended, err := u.attend(ctx, p)
+	finished := time.Now()
+	feed.wait()
+	if err != nil {
+		return Result{}, err
+	}
+	result := Result{
+		Exit: p.Exit(), Started: p.Started(), Duration: finished.Sub(p.Started()),
+		Output: out.kept, Truncated: out.more, Diagnostics: out.tail.Text(proc.Stderr),
+	}
+	result.conclude(ended, &u)
+	return result, nil
+}
+
+// attend waits for the end of the process, or makes an end of it, and returns why
+// it did.
+func (u *Unit) attend(ctx context.Context, p *proc.Process) (Outcome, error) {
+	var limit <-chan time.Time
+	if u.TimeLimit > 0 {
+		timer := time.NewTimer(u.TimeLimit)
+		defer timer.Stop()
+		limit = timer.C
+	}
+	var ended Outcome
+	select {
+	case <-p.Exited():
+	case <-limit:
+		ended = TimedOut
+	case <-ctx.Done():
+		ended = Cancelled
+	}
+	return ended, u.stop(p)
+}
+
+// stop ends what is left of the process.
+func (u *Unit) stop(p *proc.Process) error {
+	ladder := u.Ladder
+	if len(ladder.Steps) == 0 {
+		ladder.Steps = []proc.Step{{Signal: proc.Signal(syscall.SIGTERM), Wait: defaultGrace}}
+	}
+	if u.Hurry == nil {
+		return p.Stop(context.Background(), ladder)
+	}
+	hurry, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	watched := make(chan struct{})
+	defer func() { <-watched }()
+	over := make(chan struct{})
+	defer close(over)
+	go func() {
+		defer close(watched)
+		select {
+		case <-u.Hurry:
+			cancel()
+		case <-over:
+		}
+	}()
+	return p.Stop(hurry, ladder)
+}
+
+func (u *Unit) maxOutput() int {
+	switch {
+	case u.MaxOutput < 0:
+		return 0
+	case u.MaxOutput == 0:
+		return defaultMaxOutput
+	default:
+		return u.MaxOutput
+	}
+}
+
+// collector keeps what is wanted of the output. Each stream has its own goroutine,
+// and its own part of the collector.
+type collector struct {
+	limit int
+	kept  []byte
+	more  bool
+	tail  *proc.Tail
+	tell  func(proc.Stream, []byte)
+}
+
+func (c *collector) add(stream proc.Stream, data []byte) {
+	if c.tell != nil {
+		c.tell(stream, data)
+	}
+	if stream != proc.Stdout {
+		c.tail.Write(stream, data)
+		return
+	}
+	room := c.limit - len(c.kept)
+	if len(data) > room {
+		c.more = c.limit > 0
+		data = data[:room]
+	}
+	c.kept = append(c.kept, data...)
+}
+
+// feed gives the input to the process.
+type feed struct {
+	child *os.File // its end; nil: no input
+	input io.Reader
+	pipe  *os.File // our end; nil: nothing to copy
+	done  chan struct{}
+}
+
+// newFeed opens what the child reads.
+func newFeed(input io.Reader) (*feed, error) {
+	f := &feed{done: make(chan struct{})}
+	if small, ok := input.(*bytes.Reader); ok && small.Len() == 0 {
+		input = nil
+	}
+	if input == nil {
+		return f, nil
+	}
+	if file, ok := input.(*os.File); ok {
+		f.child = file
+		return f, nil
+	}
+	child, pipe, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("cannot create a pipe for its input: %w", err)
+	}
+	f.child, f.pipe, f.input = child, pipe, input
+	return f, nil
+}
+
+// start begins to copy, if the process could be started.
+func (f *feed) start(started bool) {
+	if f.pipe == nil {
+		close(f.done)
+		return
+	}
+	_ = f.child.Close()
+	if !started {
+		_ = f.pipe.Close()
+		close(f.done)
+		return
+	}
+	go func() {
+		defer close(f.done)
+		// The process need not read its input: then there is nobody to write to.
+		_, _ = io.Copy(f.pipe, f.input)
+		_ = f.pipe.Close()
+	}()
+}
+
+// wait ends the copying after the process has ended.
+func (f *feed) wait() {
+	if f.pipe != nil {
+		_ = f.pipe.Close()
+	}
+	<-f.done
+}
