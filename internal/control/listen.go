@@ -17,7 +17,7 @@ import (
 
 // dialTimeout is how long a supervisor that is there may take to accept a
 // connection before it counts as there anyway.
-const dialTimeout = 2 * time.Second
+const dialTimeout = time.Second
 
 // Listen listens on a unix socket at path, which only the user may connect to.
 // A socket that somebody answers on is a fault.Conflict; one that nobody

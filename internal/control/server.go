@@ -130,6 +130,9 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request, into any) error {
 
 func (s *Server) answer(w http.ResponseWriter, v any, err error) {
 	code := http.StatusOK
+	if errors.Is(err, context.Canceled) {
+		err = fault.New(fault.Unreachable, "the supervisor ended before it was done")
+	}
 	if err != nil {
 		p := toProblem(err)
 		v, code = refusal{Error: p}, p.httpStatus()
