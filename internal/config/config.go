@@ -20,8 +20,9 @@ type Config struct {
 	Supervise  supervise.Config `toml:"supervise" doc:"the tree of processes to keep running"`
 	Heartbeat  heartbeat.Config `toml:"heartbeat" doc:"heartbeats and what is expected of them"`
 
-	path string
-	root *source.Node
+	path    string
+	root    *source.Node
+	secrets []string // values from the environment that are not shown
 }
 
 // LogConfig is the section [log].
@@ -46,9 +47,16 @@ type EventsConfig struct {
 func Load(path string, env Environ) (*Config, error) {
 	var (
 		problems = &collector{}
-		l        = loader{env: env, problems: problems, seen: map[fileID]bool{}}
+		l        = loader{problems: problems, seen: map[fileID]bool{}}
 		doc      document
 	)
+	l.env = func(name string) (string, bool) {
+		value, ok := env(name)
+		if isSecret(name) && len(value) >= shortSecret {
+			l.secrets = append(l.secrets, value)
+		}
+		return value, ok
+	}
 	if path != "" {
 		var err error
 		if doc, err = l.load(path, nil); err != nil {
@@ -56,7 +64,7 @@ func Load(path string, env Environ) (*Config, error) {
 		}
 	}
 	problems.nextStage()
-	cfg := &Config{path: path, root: doc.root}
+	cfg := &Config{path: path, root: doc.root, secrets: l.secrets}
 	bind.Table(doc.values, doc.root, cfg, func(p *Problem) {
 		if !l.broken || !isMissing(p) {
 			problems.report(p)

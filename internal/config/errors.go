@@ -105,6 +105,7 @@ func (c *collector) err() error {
 	slices.SortStableFunc(c.problems, func(a, b *Problem) int {
 		return cmp.Or(
 			cmp.Compare(slices.Index(c.files, a.Position.File), slices.Index(c.files, b.Position.File)),
+			cmp.Compare(a.Position.File, b.Position.File),
 			cmp.Compare(a.Position.Line, b.Position.Line),
 			cmp.Compare(a.Position.Column, b.Position.Column),
 			strings.Compare(a.Error(), b.Error()),

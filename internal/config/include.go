@@ -15,6 +15,7 @@ import (
 type loader struct {
 	env      Environ
 	problems *collector
+	secrets  []string // values that were filled in and must not be shown
 	seen     map[fileID]bool
 	broken   bool // a file could not be read, so anything may be missing
 }

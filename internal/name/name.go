@@ -12,6 +12,10 @@ import (
 // MaxLength is the length of the longest valid name.
 const MaxLength = 64
 
+// Pattern is a regular expression for valid names, for those who cannot call
+// Check.
+const Pattern = `^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$`
+
 // Check returns an error if s is not a valid name: ASCII letters, digits, ".",
 // "_" and "-", at most MaxLength of them, and neither "." nor "-" first. Names
 // become parts of file paths and arguments of commands, so nothing else may

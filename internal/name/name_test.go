@@ -1,6 +1,7 @@
 package name_test
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 
@@ -29,6 +30,19 @@ func TestCheck(t *testing.T) {
 			t.Errorf("Check(%q) = %v, want %s", bad, err, want)
 		}
 	}
+}
+
+// FuzzPattern checks that Pattern and Check agree.
+func FuzzPattern(f *testing.F) {
+	for _, s := range []string{"web", ".", "-x", "a.b-c_d", "", strings.Repeat("n", 64), strings.Repeat("n", 65), "a\n", "ä"} {
+		f.Add(s)
+	}
+	pattern := regexp.MustCompile(name.Pattern)
+	f.Fuzz(func(t *testing.T, s string) {
+		if err := name.Check(s); (err == nil) != pattern.MatchString(s) {
+			t.Fatalf("Check(%q) = %v", s, err)
+		}
+	})
 }
 
 func TestNearest(t *testing.T) {

@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -21,11 +22,12 @@ func FindProgram(name, dir string, env []string) (string, error) {
 		path = filepath.Join(dir, path)
 	}
 	info, err := os.Stat(path)
+	var failed *fs.PathError
 	switch {
-	case os.IsNotExist(err):
+	case errors.Is(err, fs.ErrNotExist):
 		return "", notFoundError{"no such file"}
-	case err != nil:
-		return "", err
+	case errors.As(err, &failed):
+		return "", failed.Err
 	case info.IsDir():
 		return "", fmt.Errorf("%w: it is a directory", fs.ErrPermission)
 	case info.Mode().Perm()&0o111 == 0:

@@ -189,7 +189,7 @@ type walk struct {
 	done  map[string]bool
 	trail []string
 	place map[string]int // of the names in trail
-	steps [][]string // paths of the steps between the names in trail
+	steps [][]string     // paths of the steps between the names in trail
 }
 
 func (w *walk) visit(n string) {

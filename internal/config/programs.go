@@ -1,0 +1,83 @@
+package config
+
+import (
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+
+	"procops/internal/config/source"
+	"procops/internal/proc"
+	"procops/internal/supervise"
+)
+
+// CheckPrograms checks that what the configuration names is on this machine:
+// the programs of commands, found in the way in which they will be, and the
+// users to run them as. The error is an *Errors.
+func (c *Config) CheckPrograms() error {
+	m := machine{cfg: c, environ: os.Environ()}
+	for _, name := range slices.Sorted(maps.Keys(c.Supervise.Process)) {
+		m.process(name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Supervise.Group)) {
+		g := c.Supervise.Group[name]
+		m.links(g.OnFail, "supervise", "group", name, "on_fail")
+		m.links(g.OnPass, "supervise", "group", name, "on_pass")
+	}
+	return m.problems.err()
+}
+
+// machine compares a configuration with the machine.
+type machine struct {
+	cfg      *Config
+	environ  []string // of procops
+	problems collector
+}
+
+func (m *machine) process(name string) {
+	p := m.cfg.Supervise.Process[name]
+	env := slices.Clone(m.environ)
+	for key, value := range p.Env {
+		env = append(env, key+"="+value)
+	}
+	at := []string{"supervise", "process", name}
+	m.command(p.Command, p.Dir, env, append(at, "command")...)
+	m.command(p.Stop.Command, "", m.environ, append(at, "stop", "command")...)
+	m.links(p.OnFail, append(at, "on_fail")...)
+	m.links(p.OnPass, append(at, "on_pass")...)
+	m.user(p.User, p.Group, at)
+}
+
+func (m *machine) links(links []supervise.LinkConfig, at ...string) {
+	for i, link := range links {
+		m.command(link.Exec, "", m.environ, append(at[:len(at):len(at)], strconv.Itoa(i), "exec")...)
+	}
+}
+
+// command checks a command, which may be empty.
+func (m *machine) command(command proc.Command, dir string, env []string, at ...string) {
+	if len(command) == 0 {
+		return
+	}
+	if _, err := proc.FindProgram(command[0], dir, env); err != nil {
+		m.report(at, "cannot run %q: %w", command[0], err)
+	}
+}
+
+func (m *machine) user(user, group string, at []string) {
+	if user == "" && group == "" {
+		return
+	}
+	key := "user"
+	if user == "" {
+		key = "group"
+	}
+	if _, err := proc.LookupUser(user, group); err != nil {
+		m.report(append(at, key), "%w", err)
+	}
+}
+
+func (m *machine) report(at []string, format string, args ...any) {
+	p := source.Problemf(m.cfg.root.Near(at...), "%s: "+format, append([]any{m.cfg.root.Label(at...)}, args...)...)
+	m.problems.report(p)
+}
