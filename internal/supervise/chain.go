@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"bytes"
 	"context"
 	"strconv"
 	"strings"
@@ -125,7 +126,7 @@ func (s *Supervisor) exec(ctx context.Context, why string, command proc.Command,
 	result, err := runner.Run(ctx, s.deps.Host, runner.Unit{
 		Command:   command,
 		Env:       mergeEnv(env),
-		Input:     input,
+		Input:     bytes.NewReader(input),
 		TimeLimit: execLimit,
 	})
 	log := s.deps.Log.With().Str("command", command.String()).Str("why", why).Logger()
@@ -133,9 +134,9 @@ func (s *Supervisor) exec(ctx context.Context, why string, command proc.Command,
 	case err != nil:
 		log.Error().Err(err).Msg("cannot run command")
 	case result.Outcome != runner.Success:
-		log.Warn().Str("exit", result.Exit.Text()).Str("stderr", strings.TrimSpace(string(result.Stderr))).Msg("command failed")
-	case len(result.Stdout) > 0:
-		log.Info().Msg(strings.TrimSpace(string(result.Stdout)))
+		log.Warn().Str("exit", result.Exit.Text()).Str("stderr", strings.TrimSpace(result.Diagnostics)).Msg("command failed")
+	case len(result.Output) > 0:
+		log.Info().Msg(strings.TrimSpace(string(result.Output)))
 	}
 }
 

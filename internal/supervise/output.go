@@ -33,8 +33,8 @@ type output struct {
 	json    bool
 	file    *logging.File
 	queue   *logging.Queue
-	tails   [2]*proc.Tail // stdout, stderr
-	hear    func(LogLine) // of the supervisor; may be nil
+	tail    atomic.Pointer[proc.Tail] // of the present run
+	hear    func(LogLine)             // of the supervisor; may be nil
 	pattern atomic.Pointer[pattern]
 
 	mu        sync.Mutex // held to change followers, not to read them
@@ -52,12 +52,8 @@ type pattern struct {
 }
 
 func newOutput(name string, cfg OutputConfig, deps Deps) (*output, error) {
-	o := &output{
-		name:  name,
-		json:  cfg.Format == formatJSON,
-		tails: [2]*proc.Tail{proc.NewTail(tailLimit), proc.NewTail(tailLimit)},
-		hear:  deps.Output,
-	}
+	o := &output{name: name, json: cfg.Format == formatJSON, hear: deps.Output}
+	o.tail.Store(proc.NewTail(tailLimit))
 	if cfg.File == noFile {
 		return o, nil
 	}
@@ -97,7 +93,7 @@ func (o *output) line(l proc.Line) {
 	if o.queue != nil {
 		o.queue.Append(func(dst []byte) []byte { return o.format(dst, l) })
 	}
-	o.tails[l.Stream].Append(l)
+	o.tail.Load().Add(l)
 	if p := o.pattern.Load(); p != nil && p.expr.Match(l.Text) {
 		p.once.Do(func() { close(p.matched) })
 	}
@@ -130,17 +126,10 @@ func (o *output) gap(dst []byte, dropped uint64) []byte {
 	return o.format(dst, proc.Line{Time: time.Now(), Stream: proc.Stderr, Text: text})
 }
 
-// tail returns the last lines of the present run.
-func (o *output) tail() (stdout, stderr string) {
-	return o.tails[proc.Stdout].String(), o.tails[proc.Stderr].String()
-}
-
-// arm prepares for a new run: the tails are emptied, and the returned channel
-// is closed when a line matches. It is nil without an expression.
+// arm prepares for a new run: its tail is empty, and the returned channel is
+// closed when a line matches. It is nil without an expression.
 func (o *output) arm(expr *regexp.Regexp) <-chan struct{} {
-	for _, t := range o.tails {
-		t.Reset()
-	}
+	o.tail.Store(proc.NewTail(tailLimit))
 	if expr == nil {
 		o.pattern.Store(nil)
 		return nil

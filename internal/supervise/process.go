@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"slices"
@@ -157,7 +158,8 @@ func (p *process) judge(r *run) (Failure, bool) {
 		Process: p.name, Command: p.cfg.Command.String(), PID: r.child.PID(),
 		Code: exit.ShellCode(), Text: exit.Text(), Time: time.Now(),
 	}
-	f.Stdout, f.Stderr = p.output.tail()
+	tail := p.output.tail.Load()
+	f.Stdout, f.Stderr = tail.Text(proc.Stdout), tail.Text(proc.Stderr)
 	p.lastExit = &ExitStatus{Code: f.Code, Text: f.Text, Time: f.Time}
 	if exit.Signal != 0 {
 		p.lastExit.Signal = proc.Signal(exit.Signal).String()
@@ -347,4 +349,25 @@ func (c StopConfig) ladder() proc.Ladder {
 		steps = append(steps, proc.Step{Signal: sig, Wait: c.Grace.Std()})
 	}
 	return proc.Ladder{Steps: steps}
+}
+
+// limits turns the config into the limits of proc.
+func (c LimitsConfig) limits() proc.Limits {
+	limit := func(n uint64) *uint64 {
+		if n == 0 {
+			return nil
+		}
+		return &n
+	}
+	l := proc.Limits{
+		Memory:  limit(uint64(c.Memory)),
+		Files:   limit(uint64(c.Files)),
+		Procs:   limit(uint64(c.Procs)),
+		CPUTime: limit(uint64(math.Ceil(c.CPUTime.Std().Seconds()))),
+	}
+	if c.Core != nil {
+		core := uint64(*c.Core)
+		l.Core = &core
+	}
+	return l
 }
