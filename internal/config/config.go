@@ -43,7 +43,7 @@ type EventsConfig struct {
 
 // Load reads the configuration at path and all that it includes, with variables
 // looked up in env. An empty path stands for an empty configuration: every
-// default. The error is an *Errors, which has every problem.
+// default. The error is an *Error, which has every problem.
 func Load(path string, env Environ) (*Config, error) {
 	var (
 		problems = &collector{}
@@ -60,12 +60,12 @@ func Load(path string, env Environ) (*Config, error) {
 	if path != "" {
 		var err error
 		if doc, err = l.load(path, nil); err != nil {
-			problems.report(&Problem{Err: fault.Wrap(fault.Usage, err, "cannot read configuration %q", path)})
+			problems.report(&source.Error{Err: fault.Wrap(fault.Usage, err, "cannot read configuration %q", path)})
 		}
 	}
 	problems.nextStage()
 	cfg := &Config{path: path, root: doc.root, secrets: l.secrets}
-	bind.Table(doc.values, doc.root, cfg, func(p *Problem) {
+	bind.Table(doc.values, doc.root, cfg, func(p *source.Error) {
 		if !l.broken || !isMissing(p) {
 			problems.report(p)
 		}

@@ -64,7 +64,7 @@ func (d describer) value(key string, v reflect.Value) (any, bool) {
 		value, _ := d.value(key, v.Elem())
 		return value, true
 	}
-	if m, ok := v.Interface().(encoding.TextMarshaler); ok {
+	if m, ok := reflect.TypeAssert[encoding.TextMarshaler](v); ok {
 		text, err := m.MarshalText()
 		if err != nil {
 			text = []byte(err.Error())
@@ -88,8 +88,9 @@ func (d describer) value(key string, v reflect.Value) (any, bool) {
 		return v.Bool(), v.Bool()
 	case reflect.Float64:
 		return v.Float(), v.Float() != 0
+	default:
+		return v.Int(), v.Int() != 0
 	}
-	return v.Int(), v.Int() != 0
 }
 
 func (d describer) entries(v reflect.Value) (table, bool) {
@@ -152,7 +153,7 @@ func writeTable(b *strings.Builder, path []string, t table) {
 		if !ok {
 			continue
 		}
-		at := append(path[:len(path):len(path)], source.Quote(e.key))
+		at := slices.Concat(path, []string{source.Quote(e.key)})
 		if !allTables(inner) || len(inner) == 0 {
 			if b.Len() > 0 {
 				b.WriteByte('\n')

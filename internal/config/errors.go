@@ -15,20 +15,17 @@ import (
 // Position is a place in a file.
 type Position = source.Position
 
-// Problem is an error at a place in a file.
-type Problem = source.Problem
-
-// Errors is all that is wrong with a configuration, in the order of files and
+// Error is all that is wrong with a configuration, in the order of files and
 // lines. It is a fault.Usage.
-type Errors struct {
-	Problems []*Problem
+type Error struct {
+	Problems []*source.Error
 }
 
-// shown is how many problems the text of Errors lists.
+// shown is how many problems the text of an Error lists.
 const shown = 100
 
 // Error returns a line for each problem.
-func (e *Errors) Error() string {
+func (e *Error) Error() string {
 	var b strings.Builder
 	for i, p := range e.Problems {
 		if i == shown {
@@ -42,7 +39,7 @@ func (e *Errors) Error() string {
 }
 
 // Unwrap returns a fault of the kind Usage with the problems' hints.
-func (e *Errors) Unwrap() error {
+func (e *Error) Unwrap() error {
 	var (
 		first *fault.Error
 		seen  []string
@@ -69,12 +66,12 @@ func (e *Errors) Unwrap() error {
 // collector gathers problems, stage by stage. What is wrong with a value that
 // an earlier stage found bad is most likely a consequence, and left out.
 type collector struct {
-	problems []*Problem
+	problems []*source.Error
 	bad      map[Position]bool // values that earlier stages found bad
 	files    []string          // in the order in which they were read
 }
 
-func (c *collector) report(p *Problem) {
+func (c *collector) report(p *source.Error) {
 	if !c.bad[p.Position] {
 		c.problems = append(c.problems, p)
 	}
@@ -92,17 +89,17 @@ func (c *collector) nextStage() {
 }
 
 // isMissing reports whether p is about a key that is not there.
-func isMissing(p *Problem) bool {
+func isMissing(p *source.Error) bool {
 	var missing *bind.MissingError
 	return errors.As(p.Err, &missing)
 }
 
-// err returns the problems as *Errors, or nil if there are none.
+// err returns the problems as *Error, or nil if there are none.
 func (c *collector) err() error {
 	if len(c.problems) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(c.problems, func(a, b *Problem) int {
+	slices.SortStableFunc(c.problems, func(a, b *source.Error) int {
 		return cmp.Or(
 			cmp.Compare(slices.Index(c.files, a.Position.File), slices.Index(c.files, b.Position.File)),
 			cmp.Compare(a.Position.File, b.Position.File),
@@ -111,5 +108,5 @@ func (c *collector) err() error {
 			strings.Compare(a.Error(), b.Error()),
 		)
 	})
-	return &Errors{Problems: c.problems}
+	return &Error{Problems: c.problems}
 }

@@ -10,7 +10,7 @@ import (
 // expander fills variables of the environment into the strings of a file.
 type expander struct {
 	env    Environ
-	report func(*Problem)
+	report func(*source.Error)
 }
 
 // value returns v with ${NAME} and ${NAME:-default} in its strings filled in;
@@ -20,7 +20,7 @@ func (e expander) value(v any, n *source.Node) any {
 	case string:
 		filled, err := expand(v, e.env)
 		if err != nil {
-			e.report(&Problem{Position: n.Near(), Err: err})
+			e.report(&source.Error{Position: n.Near(), Err: err})
 		}
 		return filled
 	case map[string]any:

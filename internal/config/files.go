@@ -37,7 +37,7 @@ func readFile(path string) (text string, id fileID, err error) {
 	if err != nil {
 		return "", id, cause(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // nothing was written
 	info, err := f.Stat()
 	if err != nil {
 		return "", id, cause(err)
@@ -65,8 +65,7 @@ func readFile(path string) (text string, id fileID, err error) {
 
 // cause strips the operation and the path from an error of package os.
 func cause(err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		return path.Err
 	}
 	return err
@@ -74,14 +73,14 @@ func cause(err error) error {
 
 // parse decodes the text of a file; file is its name in positions. There are
 // several problems only if keys are set twice.
-func parse(file, text string) (document, []*Problem) {
+func parse(file, text string) (document, []*source.Error) {
 	text = strings.TrimPrefix(text, "\ufeff")
 	if at, problem := notText(text); problem != "" {
-		return document{}, []*Problem{source.Problemf(source.At(file, text, at), "%s", problem)}
+		return document{}, []*source.Error{source.Errorf(source.At(file, text, at), "%s", problem)}
 	}
-	root, twice, err := source.Scan(file, text)
-	if err != nil {
-		return document{}, []*Problem{err.(*Problem)}
+	root, twice := source.Scan(file, text)
+	if root == nil {
+		return document{}, twice
 	}
 	values, problem := decode(file, text)
 	if problem != nil {
@@ -93,15 +92,15 @@ func parse(file, text string) (document, []*Problem) {
 // firstOf returns those of the keys set twice that come before the problem, in
 // other words those that are surely such; and the problem if there are none, as
 // it may be about one of them.
-func firstOf(problem *Problem, twice []*Problem) []*Problem {
+func firstOf(problem *source.Error, twice []*source.Error) []*source.Error {
 	at := problem.Position
-	sure := slices.DeleteFunc(twice, func(t *Problem) bool {
+	sure := slices.DeleteFunc(twice, func(t *source.Error) bool {
 		return cmp.Or(cmp.Compare(t.Position.Line, at.Line), cmp.Compare(t.Position.Column, at.Column)) > 0
 	})
 	if len(sure) > 0 {
 		return sure
 	}
-	return []*Problem{problem}
+	return []*source.Error{problem}
 }
 
 // notText finds the first byte that no text can have, and says what it is.
@@ -125,12 +124,12 @@ func notText(text string) (offset int, problem string) {
 }
 
 // decode has the library decode text, and puts what it refuses into our words.
-func decode(file, text string) (values map[string]any, problem *Problem) {
+func decode(file, text string) (values map[string]any, problem *source.Error) {
 	defer func() {
 		// The library panics where it finds itself in a state that it thinks
 		// impossible; for the user that is one more syntax error.
 		if r := recover(); r != nil {
-			problem = source.Problemf(Position{File: file}, "invalid TOML: %s", strings.TrimSpace(fmt.Sprint(r)))
+			problem = source.Errorf(Position{File: file}, "invalid TOML: %s", strings.TrimSpace(fmt.Sprint(r)))
 		}
 	}()
 	_, err := toml.Decode(text, &values)
@@ -139,9 +138,9 @@ func decode(file, text string) (values map[string]any, problem *Problem) {
 	case err == nil:
 		return values, nil
 	case errors.As(err, &syntax):
-		return nil, source.Problemf(source.At(file, text, syntax.Position.Start), "%s", lowerFirst(strings.TrimSuffix(syntax.Message, ".")))
+		return nil, source.Errorf(source.At(file, text, syntax.Position.Start), "%s", lowerFirst(strings.TrimSuffix(syntax.Message, ".")))
 	}
-	return nil, source.Problemf(Position{File: file}, "%s", strings.TrimPrefix(err.Error(), "toml: "))
+	return nil, source.Errorf(Position{File: file}, "%s", strings.TrimPrefix(err.Error(), "toml: "))
 }
 
 // lowerFirst makes the first letter of a message lower case unless the word is

@@ -72,12 +72,12 @@ func (l *loader) include(doc *document, here *link) {
 		at := doc.root.Near("include", strconv.Itoa(i))
 		paths, err := match(filepath.Dir(here.path), pattern)
 		if err != nil {
-			l.problems.report(source.Problemf(at, "cannot include %q: %w", pattern, err))
+			l.problems.report(source.Errorf(at, "cannot include %q: %w", pattern, err))
 		}
 		for _, path := range paths {
 			other, err := l.load(path, here)
 			if err != nil {
-				l.problems.report(source.Problemf(at, "cannot include %q: %w", path, err))
+				l.problems.report(source.Errorf(at, "cannot include %q: %w", path, err))
 				continue
 			}
 			doc.merge(other, l.problems.report)

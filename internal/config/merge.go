@@ -10,14 +10,14 @@ import (
 // merge adds what another file holds to d. Tables that both have are merged,
 // lists of [[tables]] are put one behind the other, and everything else may
 // stand in one of them only.
-func (d *document) merge(other document, report func(*Problem)) {
+func (d *document) merge(other document, report func(*source.Error)) {
 	m := merger{root: d.root, report: report}
 	m.tables(d.values, other.values, d.root, other.root, nil)
 }
 
 type merger struct {
 	root   *source.Node
-	report func(*Problem)
+	report func(*source.Error)
 }
 
 func (m merger) tables(into, from map[string]any, intoAt, fromAt *source.Node, path []string) {
@@ -28,7 +28,7 @@ func (m merger) tables(into, from map[string]any, intoAt, fromAt *source.Node, p
 			intoAt.Set(key, fromAt.Get(key))
 			continue
 		}
-		m.both(into, key, there, from[key], intoAt.Get(key), fromAt.Get(key), append(path[:len(path):len(path)], key))
+		m.both(into, key, there, from[key], intoAt.Get(key), fromAt.Get(key), append(slices.Clip(path), key))
 	}
 }
 
@@ -47,5 +47,5 @@ func (m merger) both(into map[string]any, key string, old, added any, oldAt, add
 			return
 		}
 	}
-	m.report(source.Problemf(addedAt.Place(), "%s is set already at %s", m.root.Label(path...), oldAt.Place()))
+	m.report(source.Errorf(addedAt.Place(), "%s is set already at %s", m.root.Label(path...), oldAt.Place()))
 }

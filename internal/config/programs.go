@@ -13,7 +13,7 @@ import (
 
 // CheckPrograms checks that what the configuration names is on this machine:
 // the programs of commands, found in the way in which they will be, and the
-// users to run them as. The error is an *Errors.
+// users to run them as. The error is an *Error.
 func (c *Config) CheckPrograms() error {
 	m := machine{cfg: c, environ: os.Environ()}
 	for _, name := range slices.Sorted(maps.Keys(c.Supervise.Process)) {
@@ -50,7 +50,7 @@ func (m *machine) process(name string) {
 
 func (m *machine) links(links []supervise.LinkConfig, at ...string) {
 	for i, link := range links {
-		m.command(link.Exec, "", m.environ, append(at[:len(at):len(at)], strconv.Itoa(i), "exec")...)
+		m.command(link.Exec, "", m.environ, append(slices.Clip(at), strconv.Itoa(i), "exec")...)
 	}
 }
 
@@ -78,6 +78,6 @@ func (m *machine) user(user, group string, at []string) {
 }
 
 func (m *machine) report(at []string, format string, args ...any) {
-	p := source.Problemf(m.cfg.root.Near(at...), "%s: "+format, append([]any{m.cfg.root.Label(at...)}, args...)...)
+	p := source.Errorf(m.cfg.root.Near(at...), "%s: "+format, append([]any{m.cfg.root.Label(at...)}, args...)...)
 	m.problems.report(p)
 }

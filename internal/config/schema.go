@@ -85,6 +85,7 @@ func typed(t reflect.Type, text string) any {
 		if n, err := strconv.ParseFloat(text, 64); err == nil {
 			return n
 		}
+	default:
 	}
 	return text
 }
@@ -128,6 +129,7 @@ func kindSchema(t reflect.Type, value any) object {
 		return object{"type": "number"}
 	case reflect.String:
 		return object{"type": "string"}
+	default:
+		panic(fmt.Sprintf("no schema for a key of type %T", value))
 	}
-	panic(fmt.Sprintf("no schema for a key of type %T", value))
 }

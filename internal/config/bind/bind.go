@@ -22,7 +22,7 @@ import (
 // value of a wrong type or out of its range. What is absent gets its default.
 // What had a problem is left as it is, so that what refers to it can still be
 // checked.
-func Table(tree map[string]any, root *source.Node, into any, report func(*source.Problem)) {
+func Table(tree map[string]any, root *source.Node, into any, report func(*source.Error)) {
 	b := &binder{root: root, report: report, fields: map[reflect.Type][]Field{}}
 	b.table(reflect.ValueOf(into).Elem(), tree, place{node: root})
 }
@@ -34,7 +34,7 @@ func (e *MissingError) Error() string { return e.text }
 
 type binder struct {
 	root   *source.Node
-	report func(*source.Problem)
+	report func(*source.Error)
 	fields map[reflect.Type][]Field
 }
 
@@ -45,12 +45,12 @@ type place struct {
 }
 
 func (p place) below(key string) place {
-	return place{node: p.node.Get(key), path: append(p.path[:len(p.path):len(p.path)], key)}
+	return place{node: p.node.Get(key), path: append(slices.Clip(p.path), key)}
 }
 
 // fail reports what is wrong with the value at p.
 func (b *binder) fail(p place, err error) {
-	b.report(source.Problemf(b.root.Near(p.path...), "%s: %w", b.root.Label(p.path...), err))
+	b.report(source.Errorf(b.root.Near(p.path...), "%s: %w", b.root.Label(p.path...), err))
 }
 
 // table fills a struct. A nil tree is a table that is absent: it gets its
@@ -68,7 +68,7 @@ func (b *binder) table(v reflect.Value, tree map[string]any, at place) {
 			b.value(value, f, raw, at.below(f.Name))
 		case f.Required && tree != nil:
 			err := &MissingError{"missing key " + b.root.Label(at.below(f.Name).path...)}
-			b.report(&source.Problem{Position: b.root.Near(at.path...), Err: err})
+			b.report(&source.Error{Position: b.root.Near(at.path...), Err: err})
 		default:
 			b.fill(value, f, at)
 		}
@@ -118,7 +118,7 @@ func (b *binder) unknown(fields []Field, tree map[string]any, at place) {
 		}
 		p := at.below(key)
 		near := name.DidYouMean(key, names(fields))
-		b.report(source.Problemf(p.node.Place(), "unknown key %s%s", b.root.Label(p.path...), near))
+		b.report(source.Errorf(p.node.Place(), "unknown key %s%s", b.root.Label(p.path...), near))
 	}
 }
 
@@ -155,8 +155,9 @@ func (b *binder) value(v reflect.Value, f *Field, raw any, at place) {
 		case reflect.Slice:
 			b.list(v, f, raw, at)
 			return
+		default:
+			err = setScalar(v, raw)
 		}
-		err = setScalar(v, raw)
 	}
 	if err == nil {
 		err = f.admits(v)
@@ -184,7 +185,7 @@ func anchor(v reflect.Value, at place) error {
 }
 
 func (b *binder) structure(v reflect.Value, raw any, at place) {
-	short, hasShort := v.Addr().Interface().(interface{ UnmarshalString(string) error })
+	short, hasShort := reflect.TypeAssert[interface{ UnmarshalString(string) error }](v.Addr())
 	table, isTable := raw.(map[string]any)
 	text, isText := raw.(string)
 	switch {
@@ -216,7 +217,7 @@ func (b *binder) entries(v reflect.Value, f *Field, raw any, at place) {
 // entry adds a value to a map.
 func (b *binder) entry(v reflect.Value, f *Field, key string, raw any, at place) {
 	if err := checkKey(v.Type().Elem(), key); err != nil {
-		b.report(source.Problemf(at.node.Place(), "%s: %w", b.root.Label(at.path...), err))
+		b.report(source.Errorf(at.node.Place(), "%s: %w", b.root.Label(at.path...), err))
 	}
 	if v.IsNil() {
 		v.Set(reflect.MakeMap(v.Type()))

@@ -2,6 +2,7 @@ package bind
 
 import (
 	"reflect"
+	"slices"
 
 	"procops/internal/config/source"
 )
@@ -16,23 +17,23 @@ type Checker interface {
 
 // Check calls Check on each Checker in the struct that section points to,
 // which was filled from the file that root describes.
-func Check(section any, root *source.Node, report func(*source.Problem)) {
+func Check(section any, root *source.Node, report func(*source.Error)) {
 	check(reflect.ValueOf(section), nil, func(err error, path []string) {
-		report(source.Problemf(root.Near(path...), "%s: %w", root.Label(path...), err))
+		report(source.Errorf(root.Near(path...), "%s: %w", root.Label(path...), err))
 	})
 }
 
 func check(section reflect.Value, path []string, report func(err error, path []string)) {
-	if c, ok := section.Interface().(Checker); ok {
+	if c, ok := reflect.TypeAssert[Checker](section); ok {
 		c.Check(func(err error, below ...string) {
-			report(err, append(path[:len(path):len(path)], below...))
+			report(err, append(slices.Clip(path), below...))
 		})
 		return
 	}
 	v := section.Elem()
 	for _, f := range Fields(v.Type()) {
 		if f.Type.Kind() == reflect.Struct {
-			check(v.Field(f.Index).Addr(), append(path[:len(path):len(path)], f.Name), report)
+			check(v.Field(f.Index).Addr(), append(slices.Clip(path), f.Name), report)
 		}
 	}
 }

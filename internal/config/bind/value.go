@@ -83,8 +83,9 @@ func setScalar(v reflect.Value, raw any) error {
 			return nil
 		}
 		return wrongType("a number", raw)
+	default:
+		return fmt.Errorf("cannot be set: its type is %s", v.Type())
 	}
-	return fmt.Errorf("cannot be set: its type is %s", v.Type())
 }
 
 // wrongType does not print the value: it may be a secret, and the position
@@ -151,8 +152,9 @@ func setText(v reflect.Value, text string) error {
 		n, err := strconv.ParseFloat(text, 64)
 		v.SetFloat(n)
 		return err
+	default:
+		return fmt.Errorf("its type is %s", v.Type())
 	}
-	return fmt.Errorf("its type is %s", v.Type())
 }
 
 func setTextList(v reflect.Value, text string) error {

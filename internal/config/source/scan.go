@@ -22,16 +22,16 @@ var (
 // Scan finds the positions in text, the contents of a TOML file. It does not
 // check what it reads: of a text that is not TOML it finds what comes before
 // the first error, and perhaps nonsense after. The exceptions are keys that are
-// set a second time, twice, because the library overlooks some of them; and
-// err, which is a *Problem where a limit is exceeded.
-func Scan(file, text string) (root *Node, twice []*Problem, err error) {
+// set a second time, because the library overlooks some of them: those are in
+// problems. Where a limit is exceeded there is no root, and one problem.
+func Scan(file, text string) (root *Node, problems []*Error) {
 	s := &scanner{text: text, at: Position{File: file, Line: 1, Column: 1}}
 	root = &Node{Key: s.at, Value: s.at}
 	s.document(root)
 	if s.err != nil {
-		return nil, nil, s.err
+		return nil, []*Error{s.err}
 	}
-	return root, s.twice, nil
+	return root, s.twice
 }
 
 type scanner struct {
@@ -39,8 +39,8 @@ type scanner struct {
 	pos     int
 	at      Position // of text[counted]
 	counted int
-	twice   []*Problem
-	err     *Problem
+	twice   []*Error
+	err     *Error
 }
 
 // trail is how deep a value is, and how long its path.
@@ -102,7 +102,7 @@ func (s *scanner) open(n *Node, p part, repeated bool) {
 }
 
 func (s *scanner) again(n *Node, p part) {
-	s.twice = append(s.twice, Problemf(p.at, "key %q is set already at %s", p.name, n.Key))
+	s.twice = append(s.twice, Errorf(p.at, "key %q is set already at %s", p.name, n.Key))
 }
 
 // assignment reads key = value.
@@ -328,10 +328,10 @@ func (s *scanner) deeper(t trail, parts []part) trail {
 		t.bytes += len(p.name) + 1
 	}
 	if s.err == nil && t.depth > MaxDepth {
-		s.err = &Problem{s.here(), errDepth}
+		s.err = &Error{s.here(), errDepth}
 	}
 	if s.err == nil && t.bytes > MaxPath {
-		s.err = &Problem{s.here(), errPath}
+		s.err = &Error{s.here(), errPath}
 	}
 	return t
 }

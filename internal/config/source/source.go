@@ -38,19 +38,19 @@ func At(file, text string, offset int) Position {
 	}
 }
 
-// Problem is an error at a place in a file.
-type Problem struct {
+// Error is an error at a place in a file.
+type Error struct {
 	Position Position
 	Err      error
 }
 
-// Problemf returns a problem with the text that format and args make.
-func Problemf(at Position, format string, args ...any) *Problem {
-	return &Problem{Position: at, Err: fmt.Errorf(format, args...)}
+// Errorf returns an Error with the text that format and args make.
+func Errorf(at Position, format string, args ...any) *Error {
+	return &Error{Position: at, Err: fmt.Errorf(format, args...)}
 }
 
 // Error returns the position, if there is one, and the error.
-func (p *Problem) Error() string {
+func (p *Error) Error() string {
 	if p.Position.File == "" {
 		return p.Err.Error()
 	}
@@ -58,7 +58,7 @@ func (p *Problem) Error() string {
 }
 
 // Unwrap returns the error without the position.
-func (p *Problem) Unwrap() error { return p.Err }
+func (p *Error) Unwrap() error { return p.Err }
 
 // Node is a value in a file: a table has Keys, a list has Elements, and other
 // values have neither. A nil *Node is a value that is in no file; its methods
