@@ -1,0 +1,83 @@
+//go:build bench
+
+package bench
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"procops/integration/harness"
+)
+
+// runs is how often each whole process is run.
+const runs = 300
+
+// wholeProcess is a command that is measured from fork to end.
+type wholeProcess struct {
+	name string
+	argv []string
+}
+
+// alternate runs the commands in turn and returns the median of each, printed
+// as a table.
+func alternate(t *testing.T, s *harness.Sandbox, commands []wholeProcess) map[string]time.Duration {
+	t.Helper()
+	took := map[string][]time.Duration{}
+	for range runs {
+		for _, c := range commands {
+			took[c.name] = append(took[c.name], once(t, s, c))
+		}
+	}
+	medians := map[string]time.Duration{}
+	heading(fmt.Sprintf("whole processes, medians of %d runs", runs))
+	for _, c := range commands {
+		medians[c.name] = median(took[c.name])
+		fmt.Printf("%-28s %7.2f ms\n", c.name, millis(medians[c.name]))
+	}
+	return medians
+}
+
+func once(t *testing.T, s *harness.Sandbox, c wholeProcess) time.Duration {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), c.argv[0], c.argv[1:]...)
+	cmd.Dir, cmd.Env = s.Dir, s.Env()
+	started := time.Now()
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s: %v", c.name, err)
+	}
+	return time.Since(started)
+}
+
+// TestStart measures how long it takes to say a version.
+func TestStart(t *testing.T) {
+	s := harness.NewShipped(t)
+	medians := alternate(t, s, []wholeProcess{
+		{"procops version", []string{harness.Shipped(t), "version"}},
+		{"/bin/true", []string{"/bin/true"}},
+	})
+	atMost(t, "procops version / true", ratio(medians["procops version"], medians["/bin/true"]), 3, "times")
+}
+
+// TestBeat measures a beat beside the sqlite3 shell that does the same upsert
+// on a database in the same journal mode and with the same durability.
+func TestBeat(t *testing.T) {
+	s := harness.NewShipped(t)
+	s.Want(0, "heartbeat", "attach", "backup")
+	database := filepath.Join(s.Dir, "peer.db")
+	if r := s.Run("sqlite3", database, `PRAGMA journal_mode = WAL;
+		CREATE TABLE beats (name TEXT PRIMARY KEY, number INTEGER NOT NULL, time INTEGER NOT NULL, uptime INTEGER, memory INTEGER) WITHOUT ROWID;`); r.Code != 0 {
+		t.Fatal(r)
+	}
+	upsert := `PRAGMA busy_timeout = 10000; PRAGMA synchronous = NORMAL;
+		INSERT INTO beats VALUES ('backup', 1, unixepoch('subsec') * 1e6, 12, 4096)
+		ON CONFLICT (name) DO UPDATE SET number = number + 1, time = excluded.time, uptime = excluded.uptime, memory = excluded.memory;`
+	medians := alternate(t, s, []wholeProcess{
+		{"procops heartbeat beat", []string{harness.Shipped(t), "heartbeat", "beat", "backup", "--pid", fmt.Sprint(os.Getpid())}},
+		{"sqlite3 upsert", []string{"sqlite3", database, upsert}},
+	})
+	atMost(t, "heartbeat beat / sqlite3", ratio(medians["procops heartbeat beat"], medians["sqlite3 upsert"]), 2, "times")
+}
