@@ -202,7 +202,17 @@ func (s *Supervisor) fire(p *process, t Trigger, reason string) {
 	p.state, p.since, p.reason = next, time.Now(), reason
 	p.moves++
 	delay := s.enter(p)
-	s.journal.changed(p, from, delay)
+	if next == StateWaiting {
+		// Worth telling only if it does wait.
+		s.soon(func() {
+			s.tryStart(p)
+			if p.state == StateWaiting {
+				s.journal.changed(p, from, delay)
+			}
+		})
+	} else {
+		s.journal.changed(p, from, delay)
+	}
 	s.soon(func() { s.spread(p) })
 }
 
@@ -216,7 +226,6 @@ func (s *Supervisor) enter(p *process) (delay time.Duration) {
 	switch p.state {
 	case StateWaiting:
 		s.failures = slices.DeleteFunc(s.failures, func(f Failure) bool { return f.Process == p.name })
-		s.soon(func() { s.tryStart(p) })
 	case StateRunning:
 		p.run.ready = true
 	case StateEnding, StateStopping:

@@ -315,7 +315,7 @@ func TestSignalReachesTheLeader(t *testing.T) {
 }
 
 func TestLogsOfThePastAndFollowed(t *testing.T) {
-	script := "echo one; echo two >&2; echo up; trap 'echo signalled' USR1; while :; do sleep 0.01; done"
+	script := "trap 'echo signalled' USR1; echo one; echo two >&2; echo up; while :; do sleep 0.01; done"
 	p := with(sh(script), func(p *ProcessConfig) { p.Ready.Log = "up" })
 	r := newRig(t, processes(map[string]ProcessConfig{"p": p}))
 	r.await("supervise.process.running", "p", 1)
