@@ -12,6 +12,7 @@ import (
 
 	"procops/internal/config"
 	"procops/internal/event"
+	"procops/internal/proc"
 	"procops/internal/store"
 )
 
@@ -30,6 +31,7 @@ type App struct {
 	StateDir string
 
 	store    *store.Store
+	host     *proc.Host // of the supervised processes
 	teardown teardown
 }
 

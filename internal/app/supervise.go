@@ -33,6 +33,10 @@ func (a *App) LogDir() string {
 	return filepath.Join(a.StateDir, "logs")
 }
 
+// Host returns the owner of the supervised processes, from when
+// SuperviseOptions.Begun is called until Close.
+func (a *App) Host() *proc.Host { return a.host }
+
 // Supervise runs the tree of the config until it ends; the end of ctx stops it
 // in order. All that can be refused is refused before anything is started: a
 // bad config, a second supervisor (fault.Conflict), a damaged state.
@@ -82,6 +86,7 @@ func (a *App) newSupervisor(ctx context.Context, opt SuperviseOptions) (*supervi
 	if err != nil {
 		return nil, err
 	}
+	a.host = host
 	a.teardown.add("the host of the processes", func(context.Context) error { return host.Close() })
 	return supervise.New(cfg, supervise.Deps{
 		Host: host, Store: st, Bus: a.Bus, Log: opt.Log,
