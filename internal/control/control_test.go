@@ -240,7 +240,9 @@ func TestFollowedLinesArriveAtOnce(t *testing.T) {
 	if err := within(t, ended); !errors.Is(err, context.Canceled) {
 		t.Errorf("logs: %v", err)
 	}
-	within(t, gone)
+	if err := within(t, gone); !errors.Is(err, context.Canceled) {
+		t.Errorf("the supervisor's side: %v", err)
+	}
 }
 
 func TestEmitEndsTheLogs(t *testing.T) {
