@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"os"
 	"path/filepath"
 
 	"github.com/rs/zerolog"
@@ -91,8 +92,21 @@ func (a *App) newSupervisor(ctx context.Context, opt SuperviseOptions) (*supervi
 	return supervise.New(cfg, supervise.Deps{
 		Host: host, Store: st, Bus: a.Bus, Log: opt.Log,
 		StateDir: a.StateDir, RunToken: token, LogDir: a.LogDir(), Config: a.Config.Path(),
-		Output: opt.Output,
+		Env: a.childEnv(), Output: opt.Output,
 	})
+}
+
+// childEnv lets a supervised process call procops as it would be called here:
+// $PROCOPS_BIN is this binary, and the others lead it to the same state.
+func (a *App) childEnv() []string {
+	env := []string{"PROCOPS_STATE_DIR=" + a.StateDir}
+	if path := a.Config.Path(); path != "" {
+		env = append(env, "PROCOPS_CONFIG="+path)
+	}
+	if exe, err := os.Executable(); err == nil {
+		env = append(env, "PROCOPS_BIN="+exe)
+	}
+	return env
 }
 
 // serveControl answers operators on the control socket until teardown.

@@ -66,7 +66,7 @@ func (s *Supervisor) startChild(p *process) (*proc.Process, <-chan struct{}, err
 		return nil, nil, err
 	}
 	matched := p.output.arm(expr)
-	spec, err := p.spec()
+	spec, err := p.spec(s.deps.Env)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -74,8 +74,8 @@ func (s *Supervisor) startChild(p *process) (*proc.Process, <-chan struct{}, err
 	return child, matched, err
 }
 
-// spec says how p is started.
-func (p *process) spec() (proc.Spec, error) {
+// spec says how p is started; env goes into its environment before its own.
+func (p *process) spec(env []string) (proc.Spec, error) {
 	spec := proc.Spec{
 		Argv:    p.cfg.Command,
 		Dir:     p.cfg.Dir,
@@ -85,7 +85,7 @@ func (p *process) spec() (proc.Spec, error) {
 		Nice:    p.cfg.Nice,
 		Limits:  p.cfg.Limits.limits(),
 	}
-	var env []string
+	env = append(slices.Clone(env), "PROCOPS_PROCESS="+p.name)
 	if p.cfg.User != "" || p.cfg.Group != "" {
 		user, err := proc.LookupUser(p.cfg.User, p.cfg.Group)
 		if err != nil {
@@ -97,7 +97,7 @@ func (p *process) spec() (proc.Spec, error) {
 	for name, value := range p.cfg.Env {
 		env = append(env, name+"="+value)
 	}
-	spec.Env = mergeEnv(append(env, "PROCOPS_PROCESS="+p.name))
+	spec.Env = mergeEnv(env)
 	return spec, nil
 }
 

@@ -26,6 +26,7 @@ type Deps struct {
 	RunToken string        // marks all descendants of the supervisors of this state directory
 	LogDir   string        // where the processes' log files are
 	Config   string        // path of the config, shown in Status
+	Env      []string      // "NAME=value", added to every process's environment
 	Output   func(LogLine) // hears every line of output; must not block; may be nil
 }
 
