@@ -100,7 +100,7 @@ func (a *App) newSupervisor(ctx context.Context, opt SuperviseOptions) (*supervi
 // $PROCOPS_BIN is this binary, and the others lead it to the same state.
 func (a *App) childEnv() []string {
 	env := []string{"PROCOPS_STATE_DIR=" + a.StateDir}
-	if path := a.Config.Path(); path != "" {
+	if path, err := filepath.Abs(a.Config.Path()); err == nil && a.Config.Path() != "" {
 		env = append(env, "PROCOPS_CONFIG="+path)
 	}
 	if exe, err := os.Executable(); err == nil {
