@@ -1,6 +1,7 @@
 // The guard: a small process beside procops that never enters the Go runtime.
 // It waits until the pipe on its standard input is closed, which happens
-// however procops ends, and then kills what procops has left behind.
+// however procops ends, and then kills what procops has left behind. It is
+// started with all signals ignored.
 
 #define _GNU_SOURCE
 #include "native.h"
@@ -194,13 +195,9 @@ static void clean_up(void)
 
 void procops_guard(void)
 {
-	static const int ignored[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGUSR1, SIGUSR2,
-	                              SIGALRM, SIGTSTP, SIGTTIN, SIGTTOU};
 	char byte;
 	ssize_t n;
 	prctl(PR_SET_NAME, "procops-guard");
-	for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
-		signal(ignored[i], SIG_IGN);
 	if (chdir("/") != 0)
 		_exit(1);
 	do

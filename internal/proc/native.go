@@ -34,7 +34,7 @@ type launch struct {
 	files      []int // files[i] becomes descriptor i, -1: none
 	session    bool
 	foreground bool
-	detached   bool // outlives procops
+	detached   bool // outlives procops and ignores signals
 	slot       *slot
 	user       *User
 	umask      *Umask

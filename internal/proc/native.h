@@ -58,7 +58,7 @@ struct procops_spawn {
 
 	int session;    // setsid; otherwise setpgid
 	int foreground; // make the group the foreground group of the terminal on descriptor 0
-	int detached;   // no parent-death signal
+	int detached;   // no parent-death signal, and all signals ignored
 	struct procops_slot *slot;
 
 	int has_user;

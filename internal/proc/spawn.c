@@ -30,9 +30,9 @@
 #define SIGNALS 64
 #define STACK_SIZE (64 * 1024)
 
-// The kernel's struct sigaction: all zero is SIG_DFL.
+// The kernel's struct sigaction.
 struct kernel_sigaction {
-	void *handler;
+	void (*handler)(int);
 	unsigned long flags;
 	void *restorer;
 	uint64_t mask;
@@ -137,14 +137,13 @@ static void take_user(struct child *c)
 	follow_parent(c); // a change of user clears the signal
 }
 
-static void default_signals(void)
+static void set_signals(void (*action)(int))
 {
-	struct kernel_sigaction none;
+	struct kernel_sigaction act = {.handler = action};
 	uint64_t empty = 0;
 	int s;
-	memset(&none, 0, sizeof none);
 	for (s = 1; s <= SIGNALS; s++)
-		syscall(SYS_rt_sigaction, s, &none, NULL, sizeof none.mask);
+		syscall(SYS_rt_sigaction, s, &act, NULL, sizeof act.mask);
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &empty, NULL, sizeof empty);
 }
 
@@ -174,7 +173,7 @@ static int child_main(void *arg)
 		take_user(c);
 	if (r->has_dir && chdir(c->dir) != 0)
 		fail(r, STEP_DIR);
-	default_signals();
+	set_signals(r->detached ? SIG_IGN : SIG_DFL);
 	execve(c->path, c->argv, c->envp);
 	return fail(r, STEP_EXEC);
 }

@@ -1,0 +1,79 @@
+package proc
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// helpForeground runs a program that reads from the terminal, and then reads
+// itself.
+func helpForeground() error {
+	h, err := NewHost(HostOptions{})
+	if err != nil {
+		return err
+	}
+	s := shSpec("read line; echo child got $line")
+	s.Stdin, s.Stdout, s.Stderr, s.Foreground = os.Stdin, os.Stdout, os.Stderr, true
+	p, err := h.Start(s)
+	if err != nil {
+		return err
+	}
+	<-p.Gone()
+	var line string
+	if _, err := fmt.Scanln(&line); err != nil {
+		return err
+	}
+	fmt.Println("procops got", line)
+	return h.Close()
+}
+
+func TestForegroundGroup(t *testing.T) {
+	s := helperSpec(t, "foreground")
+	cmd := exec.Command("script", "-qec", s.Argv[0], "/dev/null")
+	cmd.Env = s.Env
+	cmd.Stdin = strings.NewReader("one\ntwo\n")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if text := string(out); !strings.Contains(text, "child got one") || !strings.Contains(text, "procops got two") {
+		t.Errorf("got %q", text)
+	}
+}
+
+// helpSignals ignores and handles signals and starts a child that tells its own
+// state.
+func helpSignals() error {
+	signal.Ignore(syscall.SIGINT, syscall.SIGPIPE, syscall.SIGUSR1)
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGUSR2)
+	h, err := NewHost(HostOptions{})
+	if err != nil {
+		return err
+	}
+	p, err := h.Start(Spec{Argv: []string{"cat", "/proc/self/status"}, Stdout: os.Stdout})
+	if err != nil {
+		return err
+	}
+	<-p.Gone()
+	return h.Close()
+}
+
+func TestSignalsAreDefaultInTheChild(t *testing.T) {
+	s := helperSpec(t, "signals")
+	cmd := exec.Command(s.Argv[0])
+	cmd.Env = s.Env
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, field := range []string{"SigBlk", "SigIgn", "SigCgt"} {
+		if !strings.Contains(string(out), field+":\t0000000000000000\n") {
+			t.Errorf("%s is not empty:\n%s", field, out)
+		}
+	}
+}
