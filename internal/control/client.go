@@ -52,6 +52,13 @@ func (c *Client) Do(ctx context.Context, r supervise.Request) (results []supervi
 	return results, err
 }
 
+// WaitReady returns when all the named processes and groups (none: all that are
+// wanted) are ready, and an error when one of them will not be.
+func (c *Client) WaitReady(ctx context.Context, names []string) error {
+	var nothing struct{}
+	return c.ask(ctx, http.MethodPost, pathWait, waitRequest{Names: names}, &nothing)
+}
+
 // Shutdown asks the tree to go down and returns when it is asked. The second
 // time it hurries.
 func (c *Client) Shutdown(ctx context.Context) error {

@@ -36,6 +36,7 @@ type fake struct {
 	status   func(context.Context) (supervise.Status, error)
 	do       func(context.Context, supervise.Request) ([]supervise.Result, error)
 	logs     func(context.Context, supervise.LogRequest, func(supervise.LogLine) error) error
+	wait     func(context.Context, []string) error
 	shutdown func(context.Context) error
 }
 
@@ -48,6 +49,8 @@ func (f *fake) Do(ctx context.Context, r supervise.Request) ([]supervise.Result,
 func (f *fake) Logs(ctx context.Context, r supervise.LogRequest, emit func(supervise.LogLine) error) error {
 	return f.logs(ctx, r, emit)
 }
+
+func (f *fake) WaitReady(ctx context.Context, names []string) error { return f.wait(ctx, names) }
 
 func (f *fake) Shutdown(ctx context.Context) error { return f.shutdown(ctx) }
 
@@ -143,6 +146,12 @@ func TestEverythingGetsThrough(t *testing.T) {
 			}
 			return errors.Join(emit(lines[0]), emit(lines[1]))
 		},
+		wait: func(_ context.Context, names []string) error {
+			if !reflect.DeepEqual(names, []string{"x", "y"}) {
+				t.Errorf("asked to wait for %q", names)
+			}
+			return nil
+		},
 		shutdown: func(context.Context) error { asked++; return nil },
 	}, testLimits()))
 
@@ -156,6 +165,9 @@ func TestEverythingGetsThrough(t *testing.T) {
 	err := client.Logs(limited(t), wantLogs, func(l supervise.LogLine) error { got = append(got, l); return nil })
 	if err != nil || !reflect.DeepEqual(got, lines) {
 		t.Errorf("logs: got %+v, %v", got, err)
+	}
+	if err := client.WaitReady(limited(t), []string{"x", "y"}); err != nil {
+		t.Errorf("wait: %v", err)
 	}
 	if err := client.Shutdown(limited(t)); err != nil || asked != 1 {
 		t.Errorf("shutdown: asked %d times, %v", asked, err)
@@ -185,6 +197,7 @@ func TestErrorsKeepKindMessageAndHint(t *testing.T) {
 					}
 					return want
 				},
+				wait:     func(context.Context, []string) error { return want },
 				shutdown: func(context.Context) error { return want },
 			}, testLimits()))
 			_, statusErr := client.Status(limited(t))
@@ -196,6 +209,7 @@ func TestErrorsKeepKindMessageAndHint(t *testing.T) {
 			}{
 				"status":              {statusErr, ""},
 				"do":                  {doErr, "cannot do it: "},
+				"wait":                {client.WaitReady(limited(t), nil), ""},
 				"shutdown":            {client.Shutdown(limited(t)), ""},
 				"logs at once":        {client.Logs(limited(t), supervise.LogRequest{}, noLine), ""},
 				"logs after 10 lines": {client.Logs(limited(t), supervise.LogRequest{Lines: 10}, noLine), ""},

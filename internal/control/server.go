@@ -97,6 +97,14 @@ func (s *Server) handler() http.Handler {
 		results, err := s.supervisor.Do(r.Context(), request)
 		s.answer(w, results, err)
 	})
+	mux.HandleFunc("POST "+pathWait, func(w http.ResponseWriter, r *http.Request) {
+		var request waitRequest
+		if err := s.read(w, r, &request); err != nil {
+			s.answer(w, nil, err)
+			return
+		}
+		s.answer(w, struct{}{}, s.supervisor.WaitReady(r.Context(), request.Names))
+	})
 	mux.HandleFunc("POST "+pathShutdown, func(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, struct{}{}, s.supervisor.Shutdown(r.Context()))
 	})

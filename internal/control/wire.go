@@ -13,9 +13,15 @@ import (
 const (
 	pathStatus   = "/v1/status"
 	pathDo       = "/v1/do"
+	pathWait     = "/v1/wait"
 	pathLogs     = "/v1/logs"
 	pathShutdown = "/v1/shutdown"
 )
+
+// waitRequest is the body of a request to pathWait.
+type waitRequest struct {
+	Names []string `json:"names,omitempty"`
+}
 
 // problem is an error on the wire.
 type problem struct {
