@@ -119,8 +119,7 @@ func (k *checker) dependencies() {
 		for i, d := range k.cfg.Process[process].DependsOn {
 			at := strconv.Itoa(i)
 			switch {
-			case d.Name == "": // reported as missing, unless it was written so
-				report(errors.New("the name is empty"), at)
+			case d.Name == "": // reported where it was read
 			case !k.known(d.Name):
 				report(k.unknown(d.Name), at)
 			case inTree[process] && !inTree[d.Name]:

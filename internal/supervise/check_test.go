@@ -121,10 +121,6 @@ func TestCheckTree(t *testing.T) {
 			cfg:  supervise.Config{Process: processes("web:all"), Group: groups("all:inner", "inner:web")},
 			want: []string{`process/web/depends_on/0: the dependencies are a cycle: web -> all -> inner -> web`},
 		},
-		"empty name": {
-			cfg:  supervise.Config{Process: map[string]supervise.ProcessConfig{"a": {DependsOn: []supervise.DependencyConfig{{}}}}},
-			want: []string{`process/a/depends_on/0: the name is empty`},
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := problems(test.cfg); !slices.Equal(got, test.want) {

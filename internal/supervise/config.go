@@ -1,6 +1,8 @@
 package supervise
 
 import (
+	"errors"
+
 	"procops/internal/proc"
 	"procops/internal/unit"
 )
@@ -130,6 +132,9 @@ type LimitsConfig struct {
 
 // UnmarshalString reads an entry of depends_on that is only a name.
 func (d *DependencyConfig) UnmarshalString(text string) error {
+	if text == "" {
+		return errors.New("it is empty")
+	}
 	d.Name = text
 	return nil
 }

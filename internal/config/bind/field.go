@@ -10,7 +10,7 @@ import (
 //	toml:"name"          the key; "*" takes every other key whose value is a table; "-" or nothing: no key
 //	doc:"what it means"  for the reference
 //	default:"text"       its value if it is absent; the elements of a list are separated by commas
-//	required:"true"      it cannot be absent
+//	required:"true"      it cannot be absent, nor an empty string
 //	enum:"a,b,c"         the values that a string may have
 //	path:"true"          a path of a file, relative to the directory of the file that it stands in
 //	min:"0" max:"1"      the range of a number, a duration or a size, or of each in a list

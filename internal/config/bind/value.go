@@ -173,6 +173,9 @@ func setTextList(v reflect.Value, text string) error {
 
 // admits returns an error if v breaks a constraint of the field.
 func (f *Field) admits(v reflect.Value) error {
+	if f.Required && v.Kind() == reflect.String && v.Len() == 0 {
+		return errors.New("it is empty")
+	}
 	if f.Enum != nil {
 		return oneOf(v.String(), f.Enum)
 	}
