@@ -99,14 +99,21 @@ func (c *collector) err() error {
 	if len(c.problems) == 0 {
 		return nil
 	}
+	order := map[string]int{}
+	for i, file := range c.files {
+		order[file] = i
+	}
 	slices.SortStableFunc(c.problems, func(a, b *source.Error) int {
-		return cmp.Or(
-			cmp.Compare(slices.Index(c.files, a.Position.File), slices.Index(c.files, b.Position.File)),
-			cmp.Compare(a.Position.File, b.Position.File),
-			cmp.Compare(a.Position.Line, b.Position.Line),
-			cmp.Compare(a.Position.Column, b.Position.Column),
-			strings.Compare(a.Error(), b.Error()),
-		)
+		p, q := a.Position, b.Position
+		if p != q {
+			return cmp.Or(
+				cmp.Compare(order[p.File], order[q.File]),
+				strings.Compare(p.File, q.File),
+				cmp.Compare(p.Line, q.Line),
+				cmp.Compare(p.Column, q.Column),
+			)
+		}
+		return strings.Compare(a.Err.Error(), b.Err.Error())
 	})
 	return &Error{Problems: c.problems}
 }

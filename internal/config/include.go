@@ -60,7 +60,7 @@ func (l *loader) load(path string, from *link) (document, error) {
 // include merges into doc the files that its key include names.
 func (l *loader) include(doc *document, here *link) {
 	var own struct {
-		Include []string `toml:"include"`
+		Include []string `toml:"include" required:"true"`
 	}
 	raw, ok := doc.values["include"]
 	if !ok {
@@ -69,6 +69,9 @@ func (l *loader) include(doc *document, here *link) {
 	delete(doc.values, "include")
 	bind.Table(map[string]any{"include": raw}, doc.root, &own, l.problems.report)
 	for i, pattern := range own.Include {
+		if pattern == "" {
+			continue // reported already
+		}
 		at := doc.root.Near("include", strconv.Itoa(i))
 		paths, err := match(filepath.Dir(here.path), pattern)
 		if err != nil {
@@ -89,9 +92,6 @@ func (l *loader) include(doc *document, here *link) {
 // sorted. A pattern without wildcards is the path of a file whether that is
 // there or not. Wildcards do not match hidden files.
 func match(dir, pattern string) ([]string, error) {
-	if pattern == "" {
-		return nil, errors.New("the path is empty")
-	}
 	if !strings.ContainsAny(pattern, `*?[\`) {
 		return []string{inDir(dir, pattern)}, nil
 	}

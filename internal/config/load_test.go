@@ -366,3 +366,33 @@ func manyKeys(n int) string {
 	}
 	return b.String()
 }
+
+// manyProcesses is a good configuration of n processes, each with some keys.
+func manyProcesses(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "[supervise.process.p%d]\ncommand = [\"sleep\", \"%d\"]\nrestart = \"always\"\nbackoff = { initial = \"0s\" }\nenv.N = \"%d\"\nready.tcp = \"localhost:80\"\n", i, i, i)
+		if i > 0 {
+			fmt.Fprintf(&b, "depends_on = [\"p%d\"]\n", i-1)
+		}
+	}
+	return b.String()
+}
+
+func BenchmarkLoadSmall(b *testing.B) {
+	benchmarkLoad(b, "state_dir = 'x'\n[heartbeat.backup]\nperiod = '1d'\n[supervise.process.web]\ncommand = 'x'\nrestart = 'always'\n")
+}
+
+func BenchmarkLoad300(b *testing.B) { benchmarkLoad(b, manyProcesses(300)) }
+
+func benchmarkLoad(b *testing.B, text string) {
+	b.Chdir(b.TempDir())
+	if err := os.WriteFile("procops.toml", []byte(text), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := config.Load("procops.toml", env()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -111,13 +111,17 @@ func (b *binder) rest(v reflect.Value, f *Field, fields []Field, tree map[string
 // unknown reports the keys that no field takes.
 func (b *binder) unknown(fields []Field, tree map[string]any, at place) {
 	rest := slices.ContainsFunc(fields, func(f Field) bool { return f.Rest })
+	var known []string
 	for key, raw := range tree {
 		_, table := raw.(map[string]any)
 		if named(fields, key) || rest && table {
 			continue
 		}
+		if known == nil {
+			known = names(fields)
+		}
 		p := at.below(key)
-		near := name.DidYouMean(key, names(fields))
+		near := name.DidYouMean(key, known)
 		b.report(source.Errorf(p.node.Place(), "unknown key %s%s", b.root.Label(p.path...), near))
 	}
 }
