@@ -85,11 +85,15 @@ func newRoot(io IO) *cli.App {
 			&cli.StringFlag{Name: flagStateDir, Usage: "keep state in this `DIR` (else $PROCOPS_STATE_DIR, state_dir in the config, $XDG_STATE_HOME/procops, /var/lib/procops for root)"},
 		},
 		Commands: []*cli.Command{
+			heartbeatCommand(io),
+			eventsCommand(io),
 			versionCommand(io),
 		},
 		HideVersion:            true,
 		Suggest:                true,
 		UseShortOptionHandling: true,
+		// A comma is part of a value: --data list=1,2.
+		DisableSliceFlagSeparator: true,
 		// The exit code is main's business.
 		ExitErrHandler: func(*cli.Context, error) {},
 		OnUsageError:   usageError,
@@ -104,7 +108,7 @@ func newRoot(io IO) *cli.App {
 // prepare gives each command below c what all have in common.
 func prepare(c *cli.Command) {
 	c.OnUsageError = usageError
-	if len(c.Subcommands) > 0 {
+	if len(c.Subcommands) > 0 && c.Action == nil {
 		c.Action = unknownCommand
 	}
 	for _, sub := range c.Subcommands {

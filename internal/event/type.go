@@ -1,7 +1,10 @@
 package event
 
 import (
+	"errors"
+	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -37,23 +40,45 @@ func (t Type[T]) Publish(bus *Bus, subject string, data T) {
 	bus.Publish(t.New(subject, data))
 }
 
+// maxType is the length of the longest name of a type.
+const maxType = 100
+
+// CheckType returns an error if name cannot be the name of an event type: at
+// least two words of lower-case letters, digits and "_", with dots between.
+func CheckType(name string) error {
+	words := strings.Split(name, ".")
+	if len(name) > maxType {
+		return fmt.Errorf("the type of an event has at most %d characters", maxType)
+	}
+	if len(words) < 2 || slices.ContainsFunc(words, badWord) {
+		return errors.New("the type of an event is dotted and in lower case, such as \"deploy.done\"")
+	}
+	return nil
+}
+
+func badWord(word string) bool {
+	return word == "" || strings.ContainsFunc(word, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '_'
+	})
+}
+
 // Field describes one field of an event's data.
 type Field struct {
-	Name string
-	Kind string
-	Doc  string
+	Name string `json:"name"`
+	Kind string `json:"kind"` // as JSON calls it; "time" is a string as in RFC 3339
+	Doc  string `json:"doc"`
 }
 
 // Description is what docs/events.md says about a type.
 type Description struct {
-	Name   string
-	Doc    string
-	Fields []Field
+	Name   string  `json:"name"`
+	Doc    string  `json:"doc"`
+	Fields []Field `json:"fields"`
 }
 
 // Describe returns the description of the type, its fields in order.
 func (t Type[T]) Describe() Description {
-	d := Description{Name: t.name, Doc: t.doc}
+	d := Description{Name: t.name, Doc: t.doc, Fields: []Field{}}
 	typ := reflect.TypeFor[T]()
 	if typ.Kind() != reflect.Struct {
 		return d

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"procops/internal/proc"
 )
 
 // Client is the process that beats, as the kernel sees it. The zero value
@@ -78,26 +80,14 @@ func sinceBoot() (time.Duration, error) {
 	return time.Duration(seconds * float64(time.Second)), err
 }
 
-// wrapper identifies this process beyond the reuse of its id.
-type wrapper struct {
-	pid   int
-	start uint64
-	boot  string
-}
-
-func identify(pid int) (wrapper, error) {
+// identify names a process beyond the reuse of its id.
+func identify(pid int) (proc.Identity, error) {
 	fields, err := statFields(pid)
 	if err != nil {
-		return wrapper{}, err
+		return proc.Identity{}, err
 	}
 	boot, err := bootID()
-	return wrapper{pid: pid, start: fields.start, boot: boot}, err
-}
-
-// alive reports whether that very process still runs.
-func (w wrapper) alive() bool {
-	now, err := identify(w.pid)
-	return err == nil && now == w
+	return proc.Identity{PID: pid, Start: fields.start, Boot: boot}, err
 }
 
 func bootID() (string, error) {

@@ -18,7 +18,7 @@ const runsKept = 100
 func addRun(tx *store.Tx, r Run, keep retention) (id int64, err error) {
 	done, err := tx.Exec(`INSERT INTO heartbeat_runs (name, program, state, pid, pid_start, boot, started_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?)`,
-		r.Name, r.Program, string(RunRunning), r.by.pid, int64(r.by.start), r.by.boot, r.Started.UnixMicro())
+		r.Name, r.Program, string(RunRunning), r.by.PID, int64(r.by.Start), r.by.Boot, r.Started.UnixMicro())
 	if err == nil {
 		id, err = done.LastInsertId()
 	}
@@ -87,11 +87,11 @@ func scanRun(from scanner) (Run, error) {
 		pidStart, started     int64
 		ended, duration, code sql.NullInt64
 	)
-	err := from.Scan(&r.ID, &r.Name, &r.Program, &r.State, &r.PID, &pidStart, &r.by.boot, &started, &ended, &duration, &code, &r.Message, &r.Output)
+	err := from.Scan(&r.ID, &r.Name, &r.Program, &r.State, &r.PID, &pidStart, &r.by.Boot, &started, &ended, &duration, &code, &r.Message, &r.Output)
 	if err != nil {
 		return Run{}, err
 	}
-	r.by.pid, r.by.start = r.PID, uint64(pidStart)
+	r.by.PID, r.by.Start = r.PID, uint64(pidStart)
 	r.Started = time.UnixMicro(started)
 	if ended.Valid {
 		r.Ended = time.UnixMicro(ended.Int64)

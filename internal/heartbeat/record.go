@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"procops/internal/proc"
 	"procops/internal/store"
 )
 
@@ -33,7 +34,7 @@ type Run struct {
 	Code     int           // exit code as a shell has it, valid when it succeeded or failed
 	Message  string        // why it failed, for people
 	Output   []byte        // the end of what it printed
-	by       wrapper
+	by       proc.Identity
 }
 
 // before reports whether the run had begun before a beat was recorded.
@@ -55,7 +56,7 @@ func (l *List) startRun(ctx context.Context, r Run) (id int64, err error) {
 		if id, err = addRun(tx, r, l.retention()); err != nil {
 			return err
 		}
-		tx.Emit(eventRunStarted.New(r.Name, runData{Run: id, Program: r.Program, PID: r.by.pid}))
+		tx.Emit(eventRunStarted.New(r.Name, runData{Run: id, Program: r.Program, PID: r.by.PID}))
 		return nil
 	})
 	return id, err
@@ -102,7 +103,7 @@ func (l *List) settleLost(tx *store.Tx, name string) error {
 		return err
 	}
 	for _, r := range running {
-		if r.by.alive() {
+		if r.by.Alive() {
 			continue
 		}
 		if err := markLost(tx, r.ID); err != nil {

@@ -52,6 +52,13 @@ func (s *Store) Follow(ctx context.Context, f EventFilter, fn func([]event.Event
 	}
 }
 
+// Replay calls fn with the recorded events that match f, in ascending order of
+// id, in chunks that bound memory. It ends with fn's error, or with the cause of
+// ctx's end.
+func (s *Store) Replay(ctx context.Context, f EventFilter, fn func([]event.Event) error) error {
+	return (&cursor{store: s, filter: f, fn: fn}).start(ctx)
+}
+
 // cursor is a place in the event log.
 type cursor struct {
 	store  *Store

@@ -149,6 +149,23 @@ func (s *Store) Enqueue(fn func(*Tx) error, done func(error)) error {
 	return s.writer.submit(context.Background(), request{fn: fn, done: done})
 }
 
+// Record records e alone, publishes it, and returns it as it was recorded.
+func (s *Store) Record(ctx context.Context, e event.Event) (event.Event, error) {
+	var (
+		tx *Tx
+		at int
+	)
+	err := s.Update(ctx, func(now *Tx) error {
+		tx, at = now, len(now.events)
+		now.Emit(e)
+		return nil
+	})
+	if err != nil {
+		return e, err
+	}
+	return tx.events[at], nil
+}
+
 // View runs fn in a read transaction: all its queries see one state.
 func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
 	db, err := s.reader.open()

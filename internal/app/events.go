@@ -1,0 +1,17 @@
+package app
+
+import (
+	"slices"
+	"strings"
+
+	"procops/internal/event"
+	"procops/internal/heartbeat"
+	"procops/internal/supervise"
+)
+
+// Events describes all event types of procops, ordered by name.
+func Events() []event.Description {
+	all := slices.Concat(heartbeat.Events(), supervise.Events())
+	slices.SortFunc(all, func(a, b event.Description) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}

@@ -1,0 +1,213 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"procops/internal/app"
+	"procops/internal/fault"
+	"procops/internal/heartbeat"
+	"procops/internal/unit"
+)
+
+func heartbeatCommand(io IO) *cli.Command {
+	return &cli.Command{
+		Name:  "heartbeat",
+		Usage: "is it alive? beat, knock, and wrap cron jobs",
+		Description: "A client beats; whoever wants to know knocks. The age of the last beat says\n" +
+			"whether the heartbeat is ok, a warning or critical.\n\n" +
+			examples(
+				"procops heartbeat run backup -- ./backup.sh   # in a crontab",
+				"procops heartbeat knock backup                # in a monitoring system",
+				"procops heartbeat list",
+			),
+		Subcommands: []*cli.Command{
+			attachCommand(io), detachCommand(io), listCommand(io),
+			beatCommand(io), knockCommand(io), historyCommand(io),
+			heartbeatRunCommand(io), runsCommand(io),
+		},
+	}
+}
+
+// withList calls fn with the list of heartbeats and closes the state.
+func withList(c *cli.Context, io IO, fn func(context.Context, *heartbeat.List) error) (err error) {
+	a, err := openApp(c, io, "heartbeat")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.Close(c.Context)) }()
+	list, err := a.Heartbeats(c.Context)
+	if err != nil {
+		return err
+	}
+	return fn(c.Context, list)
+}
+
+// openApp opens procops for a command that speaks as source.
+func openApp(c *cli.Context, io IO, source string) (*app.App, error) {
+	return app.Open(app.Options{
+		Source: source, Config: c.String(flagConfig), StateDir: c.String(flagStateDir), Getenv: io.Getenv,
+	})
+}
+
+const (
+	flagJSON = "json"
+	flagUTC  = "utc"
+)
+
+func jsonFlag() cli.Flag { return &cli.BoolFlag{Name: flagJSON, Usage: "print JSON"} }
+
+func utcFlag() cli.Flag {
+	return &cli.BoolFlag{Name: flagUTC, Usage: "print times in UTC instead of the local zone"}
+}
+
+func attachCommand(io IO) *cli.Command {
+	return &cli.Command{
+		Name:      "attach",
+		Usage:     "add a heartbeat to the list of observed ones",
+		ArgsUsage: "NAME",
+		Description: "A heartbeat that a [heartbeat.NAME] section of the config declares is in the\n" +
+			"list already.\n\n" +
+			examples(
+				"procops heartbeat attach backup --period 1d",
+				"procops heartbeat attach queue --warn-after 30s --critical-after 2m --tag shop",
+			),
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "description", Usage: "`TEXT` for people: what beats"},
+			&cli.StringSliceFlag{Name: "tag", Usage: "`LABEL` that list and knock can select by; may be repeated"},
+			&cli.StringFlag{Name: "period", Usage: "expected `TIME` between two beats, such as 5m or 1d (default: default_period of the config)"},
+			&cli.StringFlag{Name: "warn-after", Usage: "a last beat older than this `TIME` is a warning (default: 1.5 periods)"},
+			&cli.StringFlag{Name: "critical-after", Usage: "a last beat older than this `TIME` is critical (default: 3 periods)"},
+			&cli.StringFlag{Name: "min-interval", Usage: "beats that follow the last one within this `TIME` are too fast"},
+			&cli.StringFlag{Name: "on-fast", Usage: "what becomes of those: `coalesce` (count them only) or refuse", Value: "coalesce"},
+		},
+		Action: func(c *cli.Context) error {
+			names, err := args(c, 1, 1, "the NAME of a heartbeat")
+			if err != nil {
+				return err
+			}
+			target, err := targetOf(c)
+			if err != nil {
+				return err
+			}
+			return withList(c, io, func(ctx context.Context, list *heartbeat.List) error {
+				if err := list.Attach(ctx, names[0], target); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintf(io.Stdout, "attached %s\n", names[0])
+				return err
+			})
+		},
+	}
+}
+
+// targetOf reads the flags of attach.
+func targetOf(c *cli.Context) (heartbeat.Target, error) {
+	target := heartbeat.Target{Description: c.String("description"), Tags: c.StringSlice("tag")}
+	for name, into := range map[string]interface{ UnmarshalText([]byte) error }{
+		"period":         &target.Period,
+		"warn-after":     &target.WarnAfter,
+		"critical-after": &target.CriticalAfter,
+		"min-interval":   &target.MinInterval,
+		"on-fast":        &target.OnFast,
+	} {
+		if text := c.String(name); text != "" {
+			if err := into.UnmarshalText([]byte(text)); err != nil {
+				return target, fault.Wrap(fault.Usage, err, "%s: --%s", commandName(c), name)
+			}
+		}
+	}
+	return target, nil
+}
+
+func detachCommand(io IO) *cli.Command {
+	return &cli.Command{
+		Name:      "detach",
+		Usage:     "remove a heartbeat from the list of observed ones",
+		ArgsUsage: "NAME",
+		Description: "Its last beat is forgotten, its history stays.\n\n" +
+			examples("procops heartbeat detach backup", "procops heartbeat detach --all"),
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "all", Usage: "remove all that were attached; those of the config stay"}},
+		Action: func(c *cli.Context) error {
+			least := 1
+			if c.Bool("all") {
+				least = 0
+			}
+			names, err := args(c, least, least, "the NAME of a heartbeat, or --all")
+			if err != nil {
+				return err
+			}
+			return withList(c, io, func(ctx context.Context, list *heartbeat.List) error {
+				if c.Bool("all") {
+					names, err = list.DetachAll(ctx)
+				} else {
+					err = list.Detach(ctx, names[0])
+				}
+				if err != nil {
+					return err
+				}
+				for _, name := range names {
+					fmt.Fprintf(io.Stdout, "detached %s\n", name)
+				}
+				return nil
+			})
+		},
+	}
+}
+
+func listCommand(io IO) *cli.Command {
+	return &cli.Command{
+		Name:  "list",
+		Usage: "list the observed heartbeats",
+		Description: "Shows the status as a knock would find it, without knocking.\n\n" +
+			examples("procops heartbeat list", "procops heartbeat list --tag shop --json"),
+		Flags: []cli.Flag{
+			&cli.StringSliceFlag{Name: "tag", Usage: "only those with this `LABEL`; with several, those with all"},
+			jsonFlag(), utcFlag(),
+		},
+		Action: func(c *cli.Context) error {
+			if _, err := args(c, 0, 0, ""); err != nil {
+				return err
+			}
+			return withList(c, io, func(ctx context.Context, list *heartbeat.List) error {
+				all, err := list.All(ctx, c.StringSlice("tag"))
+				if err != nil {
+					return err
+				}
+				if c.Bool(flagJSON) {
+					return printJSON(io.Stdout, viewsOf(all, time.Now()))
+				}
+				return printList(io, all, newClock(c.Bool(flagUTC)))
+			})
+		},
+	}
+}
+
+func printList(io IO, all []heartbeat.Heartbeat, clock clock) error {
+	now := time.Now()
+	t := newTable(io.Stdout, "NAME", "STATUS", "LAST BEAT", "LAG", "NUMBER", "WARN", "CRITICAL", "FROM", "TAGS", "DESCRIPTION")
+	for _, h := range all {
+		var last, lag, number string
+		if h.Last != nil {
+			last, lag, number = clock.format(h.Last.Time), h.Last.Lag(now).Round(time.Second).String(), fmt.Sprint(h.Last.Number)
+		}
+		status, _ := h.Status(now)
+		t.row(h.Name, string(status), last, lag, number,
+			unit.Duration(h.Thresholds.Warning).String(), unit.Duration(h.Thresholds.Critical).String(),
+			origin(h), strings.Join(h.Target.Tags, ","), h.Target.Description)
+	}
+	return t.flush()
+}
+
+// origin says which kind of entry of the list h is.
+func origin(h heartbeat.Heartbeat) string {
+	if h.Declared {
+		return "config"
+	}
+	return "attached"
+}
