@@ -114,10 +114,17 @@ func mergeEnv(changes []string) []string {
 
 // watch brings the end of a run to the loop.
 func (s *Supervisor) watch(p *process, number int, child *proc.Process) {
-	<-child.Exited()
-	s.post(func() { s.exited(p, number) })
-	<-child.Gone()
-	s.post(func() { s.gone(p, number) })
+	select {
+	case <-child.Exited():
+		s.post(func() { s.exited(p, number) })
+	case <-s.done: // it cannot be ended: see stuck
+		return
+	}
+	select {
+	case <-child.Gone():
+		s.post(func() { s.gone(p, number) })
+	case <-s.done:
+	}
 }
 
 // exited deals with the end of the leader.
@@ -317,9 +324,29 @@ func (s *Supervisor) endRun(p *process) {
 	first := !r.exited
 	s.workers.Go(func() {
 		if err := s.stopRun(p.name, p.cfg.Stop, r.child, first); err != nil {
-			s.deps.Log.Error().Err(err).Str("process", p.name).Msg("cannot stop")
+			s.post(func() { s.stuck(p, r, err) })
 		}
 	})
+}
+
+// stuck deals with a run that SIGKILL does not end: it hangs in the kernel,
+// usually on a file system that does not answer. It is not started again, since
+// that would make two of it, but it does not keep the rest from going down.
+func (s *Supervisor) stuck(p *process, r *run, err error) {
+	if p.run != r {
+		return
+	}
+	r.stuck = true
+	p.reason = err.Error()
+	s.deps.Log.Error().Err(err).Str("process", p.name).Msg("a process cannot be ended")
+	s.failures = append(s.failures, Failure{
+		Process: p.name, Command: p.cfg.Command.String(), PID: r.child.PID(), Code: 1, Text: err.Error(), Time: time.Now(),
+	})
+	for _, n := range p.needs {
+		for _, q := range n.on.leaves() {
+			s.tryHalt(q)
+		}
+	}
 }
 
 func (s *Supervisor) stopRun(name string, cfg StopConfig, child *proc.Process, first bool) error {

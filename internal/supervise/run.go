@@ -137,7 +137,7 @@ func (s *Supervisor) settle() {
 // and nobody has stopped a process by hand who may want it back.
 func (s *Supervisor) over() bool {
 	for _, p := range s.tree.processes {
-		if !p.state.AtRest() || p.chain.busy() {
+		if p.chain.busy() || !p.state.AtRest() && (!s.stopping || !p.down()) {
 			return false
 		}
 		if !s.stopping && p.state == StateStopped && p.cfg.Autostart {

@@ -56,6 +56,7 @@ type run struct {
 	expired bool               // it was not ready in time
 	exited  bool               // the leader has ended
 	ladder  bool               // the stop ladder is at work
+	stuck   bool               // SIGKILL did not end it
 	probe   context.CancelFunc // ends the readiness check
 	healthy *time.Timer
 }
@@ -233,5 +234,10 @@ func (p *process) unmet() *need {
 // held reports whether p must not stop yet, because something that needs it
 // is on its way down too and has not arrived.
 func (p *process) held() bool {
-	return slices.ContainsFunc(p.neededBy, func(q *process) bool { return q.halt && !q.state.AtRest() })
+	return slices.ContainsFunc(p.neededBy, func(q *process) bool { return q.halt && !q.down() })
+}
+
+// down reports whether p is at rest, or as near to it as it will get.
+func (p *process) down() bool {
+	return p.state.AtRest() || p.run != nil && p.run.stuck
 }
