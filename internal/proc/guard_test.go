@@ -50,7 +50,7 @@ func helpCrowd() error {
 func startCrowd(tb testing.TB, token string) (*exec.Cmd, *bufio.Scanner) {
 	tb.Helper()
 	s := helperSpec(tb, "crowd", "CROWD_TOKEN="+token)
-	cmd := exec.Command(s.Argv[0])
+	cmd := exec.CommandContext(tb.Context(), s.Argv[0])
 	cmd.Env = s.Env
 	cmd.Stderr = os.Stderr
 	stdout, err := cmd.StdoutPipe()
@@ -106,7 +106,7 @@ func guards(token string) []int {
 		if err != nil {
 			return true
 		}
-		defer table.Close()
+		defer func() { _ = table.Close() }()
 		name, _ := os.ReadFile(procFile(pid, "comm"))
 		head := make([]byte, tokenSize)
 		_, err = table.ReadAt(head, 0)
@@ -213,7 +213,7 @@ func TestGuardSurvivesTheTerminalAndIsSmall(t *testing.T) {
 
 func TestGuardSparesStrangers(t *testing.T) {
 	// A process that is not ours but whose variable resembles ours.
-	stranger := exec.Command("sleep", "1000")
+	stranger := exec.CommandContext(t.Context(), "sleep", "1000")
 	stranger.Env = []string{"XPROCOPS_RUN=strange", "PROCOPS_RUN=strange1", "A=PROCOPS_RUN=strange"}
 	if err := stranger.Start(); err != nil {
 		t.Fatal(err)
@@ -239,7 +239,7 @@ func TestSweepFindsTheVariableAnywhere(t *testing.T) {
 		{long, "PROCOPS_RUN=where", long},
 		{"A=P", "=PROCOPS_RUN", "PROCOPS_PROCOPS_RUN=x", "PROCOPS_RUN=where"},
 	} {
-		cmd := exec.Command("sleep", "1000")
+		cmd := exec.CommandContext(t.Context(), "sleep", "1000")
 		cmd.Env = env
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)

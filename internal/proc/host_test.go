@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,6 +27,15 @@ func newTestHost(tb testing.TB, o HostOptions) *Host {
 		}
 	})
 	return h
+}
+
+func closeLater(tb testing.TB, c io.Closer) {
+	tb.Helper()
+	tb.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
 }
 
 func mustStart(tb testing.TB, h *Host, s Spec) *Process {

@@ -33,9 +33,11 @@ func TestMain(m *testing.M) {
 // helpers are the programs by name.
 func helpers() map[string]func() error {
 	return map[string]func() error{
-		"crowd":      helpCrowd,
-		"foreground": helpForeground,
-		"signals":    helpSignals,
+		"crowd":        helpCrowd,
+		"foreground":   helpForeground,
+		"open files":   helpOpenFiles,
+		"signals":      helpSignals,
+		"unprivileged": helpUnprivileged,
 	}
 }
 

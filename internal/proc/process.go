@@ -107,7 +107,7 @@ func (p *Process) look() bool {
 // happens only when nothing is left of the group.
 func (p *Process) recycled() bool {
 	s, err := readStat(p.PID())
-	return err == nil && s.start != p.identity.Start
+	return err == nil && p.identity.Start != 0 && s.start != p.identity.Start
 }
 
 // ended records the end of the leader. The reaper's lock is held.

@@ -127,11 +127,14 @@ func (r *reaper) take(pid int) (exit Exit, stray bool) {
 	return exit, false
 }
 
-// finish records the end of a leader. The lock is held.
+// finish records the end of a leader and sees to it that what is left of its group
+// is looked after. The lock is held.
 func (r *reaper) finish(p *Process, exit Exit) {
 	p.ended(exit)
 	if !p.group.empty {
 		r.leftover[p] = struct{}{}
+		r.delay = firstLook
+		r.wake()
 	}
 }
 

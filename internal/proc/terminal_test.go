@@ -34,7 +34,7 @@ func helpForeground() error {
 
 func TestForegroundGroup(t *testing.T) {
 	s := helperSpec(t, "foreground")
-	cmd := exec.Command("script", "-qec", s.Argv[0], "/dev/null")
+	cmd := exec.CommandContext(t.Context(), "script", "-qec", s.Argv[0], "/dev/null")
 	cmd.Env = s.Env
 	cmd.Stdin = strings.NewReader("one\ntwo\n")
 	out, err := cmd.CombinedOutput()
@@ -65,7 +65,7 @@ func helpSignals() error {
 
 func TestSignalsAreDefaultInTheChild(t *testing.T) {
 	s := helperSpec(t, "signals")
-	cmd := exec.Command(s.Argv[0])
+	cmd := exec.CommandContext(t.Context(), s.Argv[0])
 	cmd.Env = s.Env
 	out, err := cmd.Output()
 	if err != nil {
