@@ -36,7 +36,7 @@ type ProcessConfig struct {
 	User         string             `toml:"user" doc:"run as this user (name or number), with that user's groups, HOME, USER and LOGNAME"`
 	Group        string             `toml:"group" doc:"run with this primary group (name or number)"`
 	Umask        *proc.Umask        `toml:"umask" doc:"file mode mask in octal, such as \"027\""`
-	Nice         int                `toml:"nice" default:"0" min:"-20" max:"19" doc:"scheduling priority, -20 to 19"`
+	Nice         int                `toml:"nice" default:"0" min:"-20" max:"19" doc:"scheduling priority; the higher, the more it yields to others"`
 	Limits       LimitsConfig       `toml:"limits" doc:"resource limits (setrlimit)"`
 }
 
@@ -62,9 +62,9 @@ const (
 // initial × factor^(n-1), at most max, more or less the share jitter of it.
 type BackoffConfig struct {
 	Initial unit.Duration `toml:"initial" default:"1s" doc:"delay before the first restart"`
-	Factor  float64       `toml:"factor" min:"1" max:"1000" default:"2" doc:"each further delay is this many times the last; at least 1"`
+	Factor  float64       `toml:"factor" min:"1" max:"1000" default:"2" doc:"each further delay is this many times the last"`
 	Max     unit.Duration `toml:"max" default:"1m" doc:"longest delay"`
-	Jitter  float64       `toml:"jitter" min:"0" max:"1" default:"0.1" doc:"share of the delay that is random, 0 to 1"`
+	Jitter  float64       `toml:"jitter" min:"0" max:"1" default:"0.1" doc:"share of the delay that is random"`
 }
 
 // Condition says how far a dependency must have got.
