@@ -22,6 +22,7 @@ type Options struct {
 	Config   string // path of the config; empty means to look for it
 	StateDir string // empty means $PROCOPS_STATE_DIR, the config's, the user's
 	Getenv   func(string) (string, bool)
+	Brief    bool // the process ends after Close: see store.Options.LeaveLog
 }
 
 // App is an opened procops: its config, its bus and, once asked for, its store.
@@ -30,6 +31,7 @@ type App struct {
 	Bus      *event.Bus
 	StateDir string
 
+	brief    bool
 	store    *store.Store
 	host     *proc.Host // of the supervised processes
 	teardown teardown
@@ -53,6 +55,7 @@ func Open(opt Options) (*App, error) {
 		Config:   cfg,
 		Bus:      event.NewBus(fmt.Sprintf("%s[%d]", opt.Source, os.Getpid())),
 		StateDir: dir,
+		brief:    opt.Brief,
 	}, nil
 }
 
@@ -65,6 +68,7 @@ func (a *App) Store(ctx context.Context) (*store.Store, error) {
 		Durability: a.Config.Durability,
 		KeepEvents: a.Config.Events.Keep,
 		Bus:        a.Bus,
+		LeaveLog:   a.brief,
 	})
 	if err != nil {
 		return nil, err

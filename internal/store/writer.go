@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -85,23 +86,32 @@ func (w *writer) submit(ctx context.Context, r request) error {
 	}
 }
 
-func (w *writer) close() error {
+// finish commits what is queued and ends the goroutine.
+func (w *writer) finish() {
 	w.mu.Lock()
-	already := w.closed
-	if !already {
+	if !w.closed {
 		w.closed = true
 		close(w.queue)
 	}
 	w.mu.Unlock()
 	<-w.finished
-	if already {
-		return nil
-	}
+}
+
+// close closes the connection, after finish. It may be called twice.
+func (w *writer) close() error {
 	var errs []error
 	for _, s := range w.stmts {
 		errs = append(errs, s.Close())
 	}
-	return errors.Join(append(errs, w.conn.Close(), w.db.Close(), w.lock.close())...)
+	w.stmts = nil
+	if err := w.conn.Close(); !errors.Is(err, sql.ErrConnDone) {
+		errs = append(errs, err)
+	}
+	errs = append(errs, w.db.Close())
+	if err := w.lock.close(); !errors.Is(err, os.ErrClosed) {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 func (w *writer) run() {
