@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"procops/internal/event"
+	"procops/internal/supervise"
+)
+
+// describer puts the events of the tree into words.
+type describer struct {
+	probed map[string]bool // processes that become ready some time after their start
+}
+
+func newDescriber(cfg supervise.Config) describer {
+	d := describer{probed: map[string]bool{}}
+	for name, p := range cfg.Process {
+		d.probed[name] = p.Ready.TCP != "" || p.Ready.Log != ""
+	}
+	return d
+}
+
+// notice is what procops says about a process, a group or itself.
+type notice struct {
+	text   string
+	colour colour
+}
+
+// eventData are the fields of the data of all supervise events together; see
+// docs/events.md.
+type eventData struct {
+	PID       int     `json:"pid"`
+	Processes int     `json:"processes"`
+	Restarts  int     `json:"restarts"`
+	Reason    string  `json:"reason"`
+	Delay     float64 `json:"delay_seconds"`
+	Text      string  `json:"text"`
+	Expected  bool    `json:"expected"`
+	Attempt   int     `json:"attempt"`
+	Process   string  `json:"process"`
+	Message   string  `json:"message"`
+}
+
+// event returns the notice of an event, if it is worth one.
+func (d describer) event(e event.Event) (notice, bool) {
+	var data eventData
+	raw, err := e.DataJSON()
+	if err == nil && len(raw) > 0 {
+		err = json.Unmarshal(raw, &data)
+	}
+	if err != nil {
+		return notice{}, false
+	}
+	if state, ok := strings.CutPrefix(e.Type, "supervise.process."); ok {
+		return d.process(e.Subject, state, data)
+	}
+	switch e.Type {
+	case "supervise.started":
+		return notice{fmt.Sprintf("supervising %s, pid %d", count(data.Processes, "process", "processes"), data.PID), bold}, true
+	case "supervise.stopped":
+		return notice{"all is down", bold}, true
+	case "supervise.failed":
+		return notice{"this failure ends supervision", red}, true
+	case "supervise.group.restarting":
+		text := fmt.Sprintf("restarts all its children%s because %q failed (attempt %d)", afterDelay(data.Delay), data.Process, data.Attempt)
+		return notice{text, yellow}, true
+	}
+	return notice{}, false
+}
+
+// process returns the notice of an event of a process; what is its type
+// without "supervise.process.".
+func (d describer) process(name, what string, data eventData) (notice, bool) {
+	switch what {
+	case "log":
+		return notice{data.Message, ""}, true
+	case "exited":
+		if data.Expected {
+			return notice{"ended: " + data.Text, dim}, true
+		}
+		return notice{"failed: " + data.Text, red}, true
+	}
+	switch supervise.State(what) {
+	case supervise.StateStarting:
+		return notice{fmt.Sprintf("started, pid %d", data.PID), dim}, true
+	case supervise.StateRunning:
+		return notice{"ready", dim}, d.probed[name]
+	case supervise.StateBackoff:
+		return notice{"is started again" + afterDelay(data.Delay), yellow}, true
+	case supervise.StateFatal:
+		return notice{"given up: " + data.Reason, red}, true
+	case supervise.StateStopping:
+		return notice{"stopping", dim}, true
+	case supervise.StateWaiting, supervise.StateEnding, supervise.StateStopped, supervise.StateCompleted:
+		// Other notices have told it already, or the next one will.
+	}
+	return notice{}, false
+}
+
+func afterDelay(delay float64) string {
+	if delay <= 0 {
+		return ""
+	}
+	return fmt.Sprintf(" in %v", time.Duration(delay*float64(time.Second)).Round(100*time.Millisecond))
+}
+
+// count writes a number with its noun.
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}

@@ -1,0 +1,160 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"procops/internal/fault"
+	"procops/internal/proc"
+	"procops/internal/supervise"
+)
+
+const flagNoWait = "no-wait"
+
+// actionFlags are the flags of commands that act on processes.
+func actionFlags(more ...cli.Flag) []cli.Flag {
+	return append([]cli.Flag{
+		&cli.BoolFlag{Name: flagAll, Aliases: []string{"a"}, Usage: "all processes"},
+		&cli.BoolFlag{Name: flagNoWait, Usage: "return when the wish is recorded, not when it has come true"},
+		timeoutFlag("give up waiting after this `TIME`"),
+		jsonFlag(),
+	}, more...)
+}
+
+func superviseRestartCommand(io IO) *cli.Command {
+	return &cli.Command{
+		Name:      "restart",
+		Usage:     "stop and start processes and groups",
+		ArgsUsage: "NAME...",
+		Description: "It returns when all are ready again, or have failed.\n\n" +
+			examples("procops supervise restart web", "procops supervise restart backend web --timeout 30s", "procops supervise restart --all"),
+		Flags: actionFlags(),
+		Action: func(c *cli.Context) error {
+			names, err := targets(c)
+			if err != nil {
+				return err
+			}
+			return act(c, io, supervise.Request{Action: supervise.ActionRestart, Names: names})
+		},
+	}
+}
+
+func superviseSignalCommand(io IO) *cli.Command {
+	return &cli.Command{
+		Name:        "signal",
+		Usage:       "send a signal to processes",
+		ArgsUsage:   "SIGNAL NAME...",
+		Description: examples("procops supervise signal HUP nginx", "procops supervise signal USR1 --all"),
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: flagAll, Aliases: []string{"a"}, Usage: "all processes"},
+			jsonFlag(),
+		},
+		Action: func(c *cli.Context) error {
+			words, err := args(c, 1, -1, "a SIGNAL and the NAMEs of processes")
+			if err != nil {
+				return err
+			}
+			if _, err := proc.ParseSignal(words[0]); err != nil {
+				return fault.Wrap(fault.Usage, err, "%s", commandName(c))
+			}
+			if err := checkTargets(c, words[1:]); err != nil {
+				return err
+			}
+			return act(c, io, supervise.Request{Action: supervise.ActionSignal, Signal: words[0], Names: words[1:]})
+		},
+	}
+}
+
+// targets returns the names of processes and groups on the command line, of
+// which there must be some unless --all is set.
+func targets(c *cli.Context) ([]string, error) {
+	names, err := args(c, 0, -1, "")
+	if err != nil {
+		return nil, err
+	}
+	return names, checkTargets(c, names)
+}
+
+func checkTargets(c *cli.Context, names []string) error {
+	switch all := c.Bool(flagAll); {
+	case all && len(names) > 0:
+		return fault.New(fault.Usage, "%s takes either names or --%s", commandName(c), flagAll)
+	case !all && len(names) == 0:
+		return fault.New(fault.Usage, "%s needs the NAME of a process or group, or --%s", commandName(c), flagAll).
+			WithHint("`procops supervise status` lists the names")
+	}
+	return nil
+}
+
+// act carries out an action and prints what became of it. It is a failure if
+// something did not come true.
+func act(c *cli.Context, io IO, r supervise.Request) error {
+	r.All, r.NoWait = c.Bool(flagAll), c.Bool(flagNoWait)
+	patience, err := timeout(c)
+	if err != nil {
+		return err
+	}
+	client, err := dial(c, io)
+	if err != nil {
+		return err
+	}
+	ctx, done := io.untilSignal(c.Context)
+	defer done()
+	late := fault.New(fault.Failure, "%s has not come true after %v", r.Action, patience).
+		WithHint("it goes on; `procops supervise status` shows how far it is")
+	ctx, cancel := withLimit(ctx, patience, late)
+	defer cancel()
+	results, err := client.Do(ctx, r)
+	if err != nil {
+		return err
+	}
+	if c.Bool(flagJSON) {
+		err = printJSON(io.Stdout, results)
+	} else {
+		err = printResults(io, results)
+	}
+	if err != nil {
+		return err
+	}
+	return asExit(resultCode(results))
+}
+
+// resultCode is 1 if one of the results is bad.
+func resultCode(results []supervise.Result) int {
+	for _, r := range results {
+		if !r.OK {
+			return int(fault.Failure)
+		}
+	}
+	return 0
+}
+
+// printResults prints the good results, and the bad ones as errors.
+func printResults(io IO, results []supervise.Result) error {
+	for _, r := range results {
+		if !r.OK {
+			printError(io.Stderr, fmt.Errorf("%s: %s", r.Name, oneLine(resultNote(r))))
+			continue
+		}
+		line := fmt.Sprintf("%s: %s", r.Name, r.State)
+		if r.PID != 0 {
+			line += fmt.Sprintf(" (pid %d)", r.PID)
+		}
+		if r.Note != "" {
+			line += "; " + oneLine(r.Note)
+		}
+		if _, err := fmt.Fprintln(io.Stdout, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resultNote says why a result is bad.
+func resultNote(r supervise.Result) string {
+	if r.Note == "" {
+		return "it is " + string(r.State)
+	}
+	return fmt.Sprintf("it is %s: %s", r.State, r.Note)
+}

@@ -1,0 +1,201 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	stdio "io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"procops/internal/app"
+	"procops/internal/control"
+	"procops/internal/fault"
+	"procops/internal/supervise"
+)
+
+const (
+	// startPatience is how long a supervisor in the background may take until
+	// it answers, unless --timeout says otherwise.
+	startPatience = 30 * time.Second
+	// startLook is the time between two looks whether it does.
+	startLook = 10 * time.Millisecond
+)
+
+func superviseStartCommand(io IO) *cli.Command {
+	return &cli.Command{
+		Name:      "start",
+		Usage:     "start the supervisor in the background, or processes and groups of it",
+		ArgsUsage: "[NAME...]",
+		Description: "Without names a supervisor is started in the background; the command returns\n" +
+			"when it answers. It writes to supervise.log in the state directory. With names\n" +
+			"or --all those processes, and what they depend on, are started; the command\n" +
+			"returns when they are ready or have failed.\n\n" +
+			examples("procops supervise start", "procops supervise start web", "procops supervise start --all --timeout 1m"),
+		Flags: actionFlags(),
+		Action: func(c *cli.Context) error {
+			if c.Args().Len() == 0 && !c.Bool(flagAll) {
+				return startSupervisor(c, io)
+			}
+			names, err := targets(c)
+			if err != nil {
+				return err
+			}
+			return act(c, io, supervise.Request{Action: supervise.ActionStart, Names: names})
+		},
+	}
+}
+
+// startSupervisor starts a supervisor that outlives this process and waits
+// until it answers.
+func startSupervisor(c *cli.Context, io IO) error {
+	patience, err := timeout(c)
+	if err != nil {
+		return err
+	}
+	if patience == 0 {
+		patience = startPatience
+	}
+	a, err := openApp(c, io, "supervise")
+	if err != nil {
+		return err
+	}
+	ctx, done := io.untilSignal(c.Context)
+	defer done()
+	late := fault.New(fault.Failure, "the supervisor does not answer after %v", patience).
+		WithHint("see %q", backgroundLog(a))
+	ctx, cancel := withLimit(ctx, patience, late)
+	defer cancel()
+	client := control.Dial(a.SocketPath())
+	if status, err := client.Status(ctx); err == nil {
+		return fault.New(fault.Conflict, "a supervisor already runs on state directory %q (pid %d)", a.StateDir, status.PID).
+			WithHint("`procops supervise status` shows it")
+	}
+	background, err := startBackground(a)
+	if err != nil {
+		return err
+	}
+	running, err := background.await(ctx, client, io.Stderr)
+	if err != nil {
+		return err
+	}
+	state := fmt.Sprintf("runs in the background (pid %d)", background.process.Pid)
+	if !running {
+		state = "has ended already: all processes have ended well"
+	}
+	_, err = fmt.Fprintf(io.Stdout, "the supervisor %s; its log is %s\n", state, background.log)
+	return err
+}
+
+// backgroundLog is the log file of a supervisor in the background.
+func backgroundLog(a *app.App) string { return filepath.Join(a.StateDir, "supervise.log") }
+
+// background is a supervisor that was just started.
+type background struct {
+	process *os.Process
+	exited  chan int // gets its exit code
+	log     string
+	before  int64 // size of the log when it was started
+}
+
+// startBackground starts procops again, as the supervisor, in a session of its
+// own, so that the end of this one's terminal does not reach it.
+func startBackground(a *app.App) (*background, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("cannot start the supervisor: %w", err)
+	}
+	b := &background{log: backgroundLog(a), exited: make(chan int, 1)}
+	if err := os.MkdirAll(a.StateDir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot start the supervisor: %w", err)
+	}
+	log, err := os.OpenFile(b.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("cannot start the supervisor: %w", err)
+	}
+	defer func() { _ = log.Close() }() // it is the supervisor's now
+	if info, err := log.Stat(); err == nil {
+		b.before = info.Size()
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return nil, fmt.Errorf("cannot start the supervisor: %w", err)
+	}
+	defer func() { _ = null.Close() }()
+	b.process, err = os.StartProcess(program, backgroundArgs(a), &os.ProcAttr{
+		Files: []*os.File{null, log, log},
+		Sys:   &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot start the supervisor: %w", err)
+	}
+	go b.wait()
+	return b, nil
+}
+
+// backgroundArgs is the command line of the supervisor in the background, with
+// the config and the state directory that this process has found.
+func backgroundArgs(a *app.App) []string {
+	line := []string{procopsName, "--" + flagStateDir, a.StateDir}
+	if path := a.Config.Path(); path != "" {
+		line = append(line, "--"+flagConfig, path)
+	}
+	return append(line, "supervise", "run", "--"+flagQuiet, "--"+flagTimestamps, "--"+flagLogFile, backgroundLog(a))
+}
+
+func (b *background) wait() {
+	code := int(fault.Failure)
+	if state, err := b.process.Wait(); err == nil {
+		code = state.ExitCode()
+	}
+	b.exited <- code
+}
+
+// await returns when the supervisor answers, or has ended well. If it has
+// failed, it prints why.
+func (b *background) await(ctx context.Context, client *control.Client, stderr stdio.Writer) (running bool, err error) {
+	look := time.NewTicker(startLook)
+	defer look.Stop()
+	for {
+		select {
+		case code := <-b.exited:
+			if code == 0 {
+				return false, nil
+			}
+			return false, b.failed(code, stderr)
+		case <-look.C:
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
+		if status, err := client.Status(ctx); err == nil && status.PID == b.process.Pid {
+			return true, nil
+		}
+	}
+}
+
+// failed prints what the supervisor has written and returns its exit code.
+func (b *background) failed(code int, stderr stdio.Writer) error {
+	written, err := b.written()
+	if err != nil || len(bytes.TrimSpace(written)) == 0 {
+		return fault.New(fault.Failure, "the supervisor has ended with exit code %d", code).WithHint("see %q", b.log)
+	}
+	if _, err := stderr.Write(written); err != nil {
+		return err
+	}
+	return exit(code)
+}
+
+func (b *background) written() ([]byte, error) {
+	f, err := os.Open(b.log)
+	if err != nil {
+		return nil, err
+	}
+	const most = 64 << 10
+	text, err := stdio.ReadAll(stdio.NewSectionReader(f, b.before, most))
+	return text, errors.Join(err, f.Close())
+}

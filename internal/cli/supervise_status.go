@@ -1,0 +1,253 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	stdio "io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"procops/internal/control"
+	"procops/internal/fault"
+	"procops/internal/name"
+	"procops/internal/supervise"
+)
+
+const flagWatch = "watch"
+
+// watchInterval is the time between two pictures of --watch.
+const watchInterval = time.Second
+
+// clearScreen moves the cursor home and clears all below it; clearLine clears
+// what an earlier picture has left of a line.
+const (
+	clearScreen = "\x1b[H\x1b[J"
+	clearLine   = "\x1b[K"
+)
+
+func superviseStatusCommand(io IO) *cli.Command {
+	return &cli.Command{
+		Name:      "status",
+		Usage:     "show the processes",
+		ArgsUsage: "[NAME...]",
+		Description: "Exit codes: 0 all is as wanted, 1 something is not, 5 no supervisor runs.\n\n" +
+			examples("procops supervise status", "procops supervise status backend --json", "procops supervise status --watch"),
+		Flags: []cli.Flag{
+			jsonFlag(),
+			&cli.BoolFlag{Name: flagWatch, Aliases: []string{"w"}, Usage: "show it again every second until Ctrl-C"},
+		},
+		Action: func(c *cli.Context) error {
+			names, err := args(c, 0, -1, "")
+			if err != nil {
+				return err
+			}
+			client, err := dial(c, io)
+			if err != nil {
+				return err
+			}
+			show := statusView{io: io, client: client, names: names, json: c.Bool(flagJSON), palette: newPalette(io, io.Stdout)}
+			if c.Bool(flagWatch) {
+				return show.watch(c.Context)
+			}
+			return show.once(c.Context)
+		},
+	}
+}
+
+// statusView shows the status of some processes.
+type statusView struct {
+	io      IO
+	client  *control.Client
+	names   []string // none: all
+	json    bool
+	palette palette
+}
+
+// once shows the status; its error is the exit code.
+func (v statusView) once(ctx context.Context) error {
+	picture, good, err := v.picture(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := v.io.Stdout.Write(picture); err != nil {
+		return err
+	}
+	if !good {
+		return exit(fault.Failure)
+	}
+	return nil
+}
+
+// watch shows the status until a signal ends it or no supervisor runs any more.
+func (v statusView) watch(ctx context.Context) error {
+	ctx, done := v.io.untilSignal(ctx)
+	defer done()
+	again := time.NewTicker(watchInterval)
+	defer again.Stop()
+	terminal := isTerminal(v.io.Stdout)
+	for {
+		picture, _, err := v.picture(ctx)
+		if err != nil {
+			return err
+		}
+		if terminal {
+			picture = slices.Concat([]byte(clearScreen), bytes.ReplaceAll(picture, []byte("\n"), []byte(clearLine+"\n")))
+		}
+		if _, err := v.io.Stdout.Write(picture); err != nil {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// picture returns what is shown, and whether all of it is as wanted.
+func (v statusView) picture(ctx context.Context) (text []byte, good bool, err error) {
+	status, err := v.client.Status(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	if status.Processes, err = selectProcesses(status, v.names); err != nil {
+		return nil, false, err
+	}
+	good = !slices.ContainsFunc(status.Processes, func(p supervise.ProcessStatus) bool { return !p.AsWanted() })
+	var out bytes.Buffer
+	if v.json {
+		err = printJSON(&out, status)
+	} else {
+		err = v.print(&out, status)
+	}
+	return out.Bytes(), good, err
+}
+
+// selectProcesses returns the processes that names, of processes and groups,
+// stand for; all for no names.
+func selectProcesses(status supervise.Status, names []string) ([]supervise.ProcessStatus, error) {
+	if len(names) == 0 {
+		return status.Processes, nil
+	}
+	wanted, known := map[string]bool{}, map[string]bool{}
+	for _, p := range status.Processes {
+		known[p.Name] = true
+		for group := range strings.SplitSeq(p.Group, "/") {
+			known[group] = true
+		}
+	}
+	delete(known, "")
+	for _, n := range names {
+		if !known[n] {
+			return nil, unknownProcess(n, known)
+		}
+		wanted[n] = true
+	}
+	return slices.DeleteFunc(slices.Clone(status.Processes), func(p supervise.ProcessStatus) bool {
+		inGroup := slices.ContainsFunc(strings.Split(p.Group, "/"), func(group string) bool { return wanted[group] })
+		return !wanted[p.Name] && !inGroup
+	}), nil
+}
+
+// unknownProcess is the error for a name that is not known.
+func unknownProcess(n string, known map[string]bool) error {
+	candidates := make([]string, 0, len(known))
+	for k := range known {
+		candidates = append(candidates, k)
+	}
+	slices.Sort(candidates)
+	e := fault.New(fault.NotFound, "there is no process or group %q", n)
+	if near, ok := name.Nearest(n, candidates); ok {
+		return e.WithHint("did you mean %q?", near)
+	}
+	return e.WithHint("`procops supervise status` lists them")
+}
+
+// print prints the table; lines of processes that need a look are coloured.
+func (v statusView) print(w stdio.Writer, status supervise.Status) error {
+	var plain bytes.Buffer
+	t := newTable(&plain, "NAME", "STATE", "PID", "UPTIME", "RESTARTS", "CPU", "MEMORY", "READY", "LAST EXIT")
+	for _, p := range status.Processes {
+		t.row(statusRow(p, time.Now())...)
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	for i, line := range strings.Split(strings.TrimSuffix(plain.String(), "\n"), "\n") {
+		paint := bold
+		if i > 0 {
+			paint = stateColour(status.Processes[i-1])
+		}
+		if _, err := w.Write(append(v.palette.paint(nil, paint, line), '\n')); err != nil {
+			return err
+		}
+	}
+	if status.Stopping {
+		fmt.Fprintln(w, "The supervisor is on its way down.")
+	}
+	return nil
+}
+
+func statusRow(p supervise.ProcessStatus, now time.Time) []string {
+	row := []string{p.Name, string(p.State), "", "", strconv.Itoa(p.Restarts), "", "", "", lastExit(p)}
+	if p.PID == 0 {
+		return row
+	}
+	row[2], row[3] = strconv.Itoa(p.PID), span(now.Sub(p.Started))
+	row[5], row[6] = cpuTime(p.CPU), memory(p.Memory)
+	row[7] = "no"
+	if p.Ready {
+		row[7] = "yes"
+	}
+	return row
+}
+
+// lastExit says how the last run ended, and while that matters more, why the
+// process is where it is.
+func lastExit(p supervise.ProcessStatus) string {
+	switch {
+	case !p.AsWanted() && p.Reason != "":
+		return p.Reason
+	case p.LastExit != nil:
+		return p.LastExit.Text
+	default:
+		return ""
+	}
+}
+
+func cpuTime(seconds float64) string {
+	if seconds < 60 {
+		return fmt.Sprintf("%.1fs", seconds)
+	}
+	return span(time.Duration(seconds * float64(time.Second)))
+}
+
+// memory writes a size with one place after the point, in powers of 1024.
+func memory(bytes int64) string {
+	size, unit := float64(bytes)/1024, "K"
+	for _, larger := range []string{"M", "G", "T"} {
+		if size < 1024 {
+			break
+		}
+		size, unit = size/1024, larger
+	}
+	return fmt.Sprintf("%.1f%s", size, unit)
+}
+
+func stateColour(p supervise.ProcessStatus) colour {
+	switch {
+	case p.State == supervise.StateFatal:
+		return red
+	case p.State == supervise.StateRunning:
+		return ""
+	case p.AsWanted():
+		return dim
+	default:
+		return yellow
+	}
+}
