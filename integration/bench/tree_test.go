@@ -3,6 +3,7 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -189,14 +190,14 @@ func end(t *testing.T, s *harness.Sandbox, supervisor *harness.Process, sig sysc
 		if err != nil {
 			t.Fatalf("cannot watch %s: %v", r, err)
 		}
-		defer func() { _ = unix.Close(fd) }()
+		t.Cleanup(func() { _ = unix.Close(fd) })
 		alive = append(alive, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 	}
 	stopped := time.Now()
 	supervisor.Signal(sig)
 	for len(alive) > 0 {
 		switch n, err := unix.Poll(alive, int(2*harness.Patience/time.Millisecond)); {
-		case err == unix.EINTR: //nolint:errorlint // errno
+		case errors.Is(err, unix.EINTR):
 		case err != nil:
 			t.Fatal(err)
 		case n == 0:
