@@ -109,7 +109,9 @@ func (s *Supervisor) loop(ctx context.Context) {
 		select {
 		case <-stop:
 			stop = nil
-			s.shutdown()
+			if !s.stopping { // whose second call would hurry
+				s.shutdown()
+			}
 		case news := <-s.inbox:
 			news()
 		}
