@@ -35,6 +35,8 @@ type Queue struct {
 	pending []byte        // records that the writing goroutine has not taken yet
 	spare   []byte        // the buffer that pending changes places with
 	flying  int           // bytes taken and not yet written
+	settled uint64        // bytes that were written, or lost in writing, ever
+	flushes []flush       // calls of Flush that wait, by target
 	gap     uint64        // records dropped after those in pending
 	dropped uint64        // records dropped ever
 	err     error         // of the last write
@@ -42,6 +44,12 @@ type Queue struct {
 	closed  bool          // takes no more records
 	running bool          // the writing goroutine exists
 	ended   chan struct{} // made by Close, closed when that goroutine has ended
+}
+
+// flush waits until so many bytes are settled.
+type flush struct {
+	target uint64
+	done   chan struct{}
 }
 
 // NewQueue returns a queue that holds at most limit bytes for w.
@@ -109,6 +117,29 @@ func (q *Queue) Err() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.err
+}
+
+// Flush waits until all records that were queued before the call are written,
+// or lost. The error is that of ctx if the writer takes too long.
+func (q *Queue) Flush(ctx context.Context) error {
+	select {
+	case <-q.flush():
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("cannot write out what is queued: %w", context.Cause(ctx))
+	}
+}
+
+func (q *Queue) flush() <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	f := flush{target: q.settled + uint64(q.flying+len(q.pending)), done: make(chan struct{})}
+	if f.target == q.settled {
+		close(f.done)
+	} else {
+		q.flushes = append(q.flushes, f)
+	}
+	return f.done
 }
 
 // Close takes no more records and waits until all are written. It returns the
@@ -188,7 +219,12 @@ func (q *Queue) settle(lost uint64) {
 	err := q.sink.err
 	q.mu.Lock()
 	first := err != nil && q.err == nil
+	q.settled += uint64(q.flying)
 	q.flying = 0
+	for len(q.flushes) > 0 && q.flushes[0].target <= q.settled {
+		close(q.flushes[0].done)
+		q.flushes = q.flushes[1:]
+	}
 	q.dropped += lost
 	q.err, q.broken = err, isBroken(err)
 	q.mu.Unlock()

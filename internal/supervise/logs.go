@@ -22,53 +22,125 @@ func (s *Supervisor) Logs(ctx context.Context, r LogRequest, emit func(LogLine) 
 	if err != nil {
 		return err
 	}
-	queue := make(chan LogLine, followerQueue)
-	var missed atomic.Uint64
+	live := &live{queue: make(chan LogLine, followerQueue)}
 	if r.Follow {
 		for _, p := range targets {
-			cancel := p.output.follow(func(l LogLine) {
-				select {
-				case queue <- l:
-				default:
-					missed.Add(1)
-				}
-			})
-			defer cancel()
+			defer p.output.follow(live.hear)()
 		}
 	}
-	if err := s.past(targets, r.Lines, emit); err != nil || !r.Follow {
+	past, err := s.past(ctx, targets, r.Lines)
+	if err != nil && len(past) == 0 {
 		return err
 	}
-	return s.follow(ctx, queue, &missed, emit)
+	heard := live.heard()
+	if err := emitAll(emit, withoutOverlap(past, heard), heard); err != nil || !r.Follow {
+		return err
+	}
+	return s.follow(ctx, live, emit)
 }
 
-// past emits the last lines of each process, merged by time.
-func (s *Supervisor) past(targets []*process, n int, emit func(LogLine) error) error {
-	var lines []LogLine
+// live is what a follower has heard and not yet passed on.
+type live struct {
+	queue  chan LogLine
+	missed atomic.Uint64
+}
+
+func (l *live) hear(line LogLine) {
+	select {
+	case l.queue <- line:
+	default:
+		l.missed.Add(1)
+	}
+}
+
+// heard takes what was heard so far.
+func (l *live) heard() (lines []LogLine) {
+	for {
+		select {
+		case line := <-l.queue:
+			lines = append(lines, line)
+		default:
+			return lines
+		}
+	}
+}
+
+// past returns the last n lines of each process, merged by time.
+func (s *Supervisor) past(ctx context.Context, targets []*process, n int) (lines []LogLine, err error) {
 	var errs []error
 	for _, p := range targets {
+		errs = append(errs, p.output.flush(ctx))
 		own, err := LastLines(p.name, p.cfg.Output, s.deps.LogDir, n)
 		errs = append(errs, err)
 		lines = append(lines, own...)
 	}
 	slices.SortStableFunc(lines, func(a, b LogLine) int { return a.Time.Compare(b.Time) })
+	return lines, errors.Join(errs...)
+}
+
+// withoutOverlap drops from the end of past what a follower has heard as well:
+// of each process, the longest run of last lines that heard begins with.
+func withoutOverlap(past, heard []LogLine) []LogLine {
+	drop := map[string]int{}
+	for _, name := range namesOf(heard) {
+		drop[name] = overlap(linesOf(past, name), linesOf(heard, name))
+	}
+	kept := slices.Clone(past)
+	for i := len(kept) - 1; i >= 0; i-- {
+		if name := kept[i].Name; drop[name] > 0 {
+			drop[name]--
+			kept = slices.Delete(kept, i, i+1)
+		}
+	}
+	return kept
+}
+
+// overlap returns how many of the last lines of a are the first of b.
+func overlap(a, b []LogLine) int {
+	for n := min(len(a), len(b)); n > 0; n-- {
+		if slices.EqualFunc(a[len(a)-n:], b[:n], sameLine) {
+			return n
+		}
+	}
+	return 0
+}
+
+// sameLine compares with the precision of the log file.
+func sameLine(a, b LogLine) bool {
+	return a.Stream == b.Stream && a.Text == b.Text && a.Time.UnixMicro() == b.Time.UnixMicro()
+}
+
+func linesOf(lines []LogLine, name string) []LogLine {
+	return slices.DeleteFunc(slices.Clone(lines), func(l LogLine) bool { return l.Name != name })
+}
+
+func namesOf(lines []LogLine) (names []string) {
 	for _, l := range lines {
+		if !slices.Contains(names, l.Name) {
+			names = append(names, l.Name)
+		}
+	}
+	return names
+}
+
+func emitAll(emit func(LogLine) error, parts ...[]LogLine) error {
+	for _, l := range slices.Concat(parts...) {
 		if err := emit(l); err != nil {
 			return err
 		}
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
-func (s *Supervisor) follow(ctx context.Context, queue <-chan LogLine, missed *atomic.Uint64, emit func(LogLine) error) error {
+func (s *Supervisor) follow(ctx context.Context, live *live, emit func(LogLine) error) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.done:
-			return nil
-		case l := <-queue:
-			if n := missed.Swap(0); n > 0 {
+			return emitAll(emit, live.heard())
+		case l := <-live.queue:
+			if n := live.missed.Swap(0); n > 0 {
 				if err := emit(missedLine(l, n)); err != nil {
 					return err
 				}

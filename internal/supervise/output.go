@@ -37,8 +37,8 @@ type output struct {
 	hear    func(LogLine)             // of the supervisor; may be nil
 	pattern atomic.Pointer[pattern]
 
-	mu        sync.Mutex // held to change followers, not to read them
-	followers atomic.Pointer[[]*follower]
+	mu        sync.Mutex
+	followers []*follower
 }
 
 // follower hears the lines of one who follows a log.
@@ -88,8 +88,11 @@ func logPath(name string, cfg OutputConfig, dir string) string {
 	}
 }
 
-// line takes one line. It is called by one goroutine for each stream.
+// line takes one line. It is called by one goroutine for each stream; the lock
+// makes the order in the log file that in which followers hear.
 func (o *output) line(l proc.Line) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.queue != nil {
 		o.queue.Append(func(dst []byte) []byte { return o.format(dst, l) })
 	}
@@ -97,18 +100,15 @@ func (o *output) line(l proc.Line) {
 	if p := o.pattern.Load(); p != nil && p.expr.Match(l.Text) {
 		p.once.Do(func() { close(p.matched) })
 	}
-	followers := o.followers.Load()
-	if o.hear == nil && (followers == nil || len(*followers) == 0) {
+	if o.hear == nil && len(o.followers) == 0 {
 		return
 	}
 	line := LogLine{Time: l.Time, Name: o.name, Stream: l.Stream.String(), Text: string(l.Text)}
 	if o.hear != nil {
 		o.hear(line)
 	}
-	if followers != nil {
-		for _, f := range *followers {
-			f.hear(line)
-		}
+	for _, f := range o.followers {
+		f.hear(line)
 	}
 }
 
@@ -143,23 +143,22 @@ func (o *output) arm(expr *regexp.Regexp) <-chan struct{} {
 // called. hear must not block.
 func (o *output) follow(hear func(LogLine)) (cancel func()) {
 	f := &follower{hear: hear}
-	o.change(func(now []*follower) []*follower { return append(now, f) })
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.followers = append(o.followers, f)
 	return func() {
-		o.change(func(now []*follower) []*follower {
-			return slices.DeleteFunc(now, func(x *follower) bool { return x == f })
-		})
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.followers = slices.DeleteFunc(o.followers, func(x *follower) bool { return x == f })
 	}
 }
 
-func (o *output) change(edit func([]*follower) []*follower) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	var now []*follower
-	if p := o.followers.Load(); p != nil {
-		now = slices.Clone(*p)
+// flush waits until what was said so far is in the log file.
+func (o *output) flush(ctx context.Context) error {
+	if o.queue == nil {
+		return nil
 	}
-	now = edit(now)
-	o.followers.Store(&now)
+	return o.queue.Flush(ctx)
 }
 
 func (o *output) dropped() uint64 {
