@@ -66,7 +66,7 @@ static int read_stat(pid_t pid, struct stat_line *out)
 }
 
 // Whether the environment that a process was started with holds the variable.
-// needle is the variable with a NUL before and after it.
+// needle is the variable with a NUL before it and what follows it.
 static int is_marked(pid_t pid, const char *needle, size_t length)
 {
 	char path[64], buf[4096];
@@ -121,17 +121,18 @@ static int contains(const pid_t *list, int n, pid_t pid)
 	return 0;
 }
 
-int procops_sweep(const char *token, const pid_t *except, int nexcept, pid_t *killed, int room)
+int procops_sweep(const char *value, char end, const pid_t *except, int nexcept, pid_t *killed, int room)
 {
-	char needle[PROCOPS_TOKEN_SIZE + 32];
+	char needle[PROCOPS_MARKER_SIZE + 32];
 	size_t length;
 	pid_t pid, self = getpid();
 	int count = 0;
 	DIR *dir = opendir("/proc");
 	if (!dir)
 		return 0;
-	length = 1 + snprintf(needle + 1, sizeof needle - 1, "PROCOPS_RUN=%s", token) + 1;
+	length = 1 + snprintf(needle + 1, sizeof needle - 2, "PROCOPS_RUN=%s", value) + 1;
 	needle[0] = 0;
+	needle[length - 1] = end;
 	while ((pid = next_process(dir)))
 		if (pid != self && !contains(except, nexcept, pid) && kill_marked(pid, needle, length)) {
 			if (count < room)
@@ -188,7 +189,7 @@ static void clean_up(void)
 	for (uint32_t i = 0; i < table->used; i++)
 		kill_group(&table->slots[i]);
 	for (int round = 0; round < ROUNDS && clean < CLEAN_ROUNDS; round++) {
-		clean = procops_sweep(table->token, NULL, 0, NULL, 0) == 0 ? clean + 1 : 0;
+		clean = procops_sweep(table->marker, 0, NULL, 0, NULL, 0) == 0 ? clean + 1 : 0;
 		nap(round);
 	}
 }

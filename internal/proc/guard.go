@@ -29,7 +29,7 @@ type guard struct {
 
 // newGuard starts the guard process.
 func newGuard(h *Host) (*guard, error) {
-	table, err := newTable(h.token)
+	table, err := newTable(h.marker)
 	if err != nil {
 		return nil, err
 	}

@@ -95,7 +95,7 @@ func pids() []int {
 func marked(token string) []int {
 	return slices.DeleteFunc(pids(), func(pid int) bool {
 		env, err := os.ReadFile(procFile(pid, "environ"))
-		return err != nil || !slices.Contains(strings.Split(string(env), "\x00"), "PROCOPS_RUN="+token)
+		return err != nil || !strings.Contains("\x00"+string(env), "\x00PROCOPS_RUN="+token+":")
 	})
 }
 
@@ -108,9 +108,9 @@ func guards(token string) []int {
 		}
 		defer func() { _ = table.Close() }()
 		name, _ := os.ReadFile(procFile(pid, "comm"))
-		head := make([]byte, tokenSize)
+		head := make([]byte, markerSize)
 		_, err = table.ReadAt(head, 0)
-		return err != nil || string(bytes.TrimSpace(name)) != guardName || string(bytes.TrimRight(head, "\x00")) != token
+		return err != nil || string(bytes.TrimSpace(name)) != guardName || !strings.HasPrefix(string(head), token+":")
 	})
 }
 
@@ -214,7 +214,7 @@ func TestGuardSurvivesTheTerminalAndIsSmall(t *testing.T) {
 func TestGuardSparesStrangers(t *testing.T) {
 	// A process that is not ours but whose variable resembles ours.
 	stranger := exec.CommandContext(t.Context(), "sleep", "1000")
-	stranger.Env = []string{"XPROCOPS_RUN=strange", "PROCOPS_RUN=strange1", "A=PROCOPS_RUN=strange"}
+	stranger.Env = []string{"XPROCOPS_RUN=strange:1", "PROCOPS_RUN=strange1:1", "A=PROCOPS_RUN=strange:1"}
 	if err := stranger.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -234,10 +234,10 @@ func TestGuardSparesStrangers(t *testing.T) {
 func TestSweepFindsTheVariableAnywhere(t *testing.T) {
 	long := "LONG=" + strings.Repeat("x", 4089)
 	for _, env := range [][]string{
-		{"PROCOPS_RUN=where", "A=1"},
-		{"A=1", "PROCOPS_RUN=where"},
-		{long, "PROCOPS_RUN=where", long},
-		{"A=P", "=PROCOPS_RUN", "PROCOPS_PROCOPS_RUN=x", "PROCOPS_RUN=where"},
+		{"PROCOPS_RUN=where:1", "A=1"},
+		{"A=1", "PROCOPS_RUN=where:1"},
+		{long, "PROCOPS_RUN=where:1", long},
+		{"A=P", "=PROCOPS_RUN", "PROCOPS_PROCOPS_RUN=x", "PROCOPS_RUN=where:1"},
 	} {
 		cmd := exec.CommandContext(t.Context(), "sleep", "1000")
 		cmd.Env = env
@@ -266,5 +266,26 @@ func TestCloseEndsWhatHasEscaped(t *testing.T) {
 	}
 	if left := guards(h.RunToken()); len(left) > 0 {
 		t.Errorf("guard %v is left", left)
+	}
+}
+
+// The guard of a procops that was killed must leave alone what its successor has
+// started meanwhile, although both have the same token.
+func TestGuardSparesTheNextRun(t *testing.T) {
+	token := fmt.Sprintf("next-%d", os.Getpid())
+	cmd, lines := startCrowd(t, token)
+	for lines.Scan() && lines.Text() != "ready" {
+		continue
+	}
+	h := newTestHost(t, HostOptions{Guard: true, RunToken: token})
+	p := mustStart(t, h, Spec{Argv: []string{"sleep", "1000"}})
+	old := guards(token)
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // the Host may have been faster
+	eventually(t, "end of the first guard", func() bool { return len(guards(token)) < len(old) })
+	if left := marked(token); !slices.Equal(left, []int{p.PID()}) {
+		t.Errorf("processes %v are left, want %d alone", left, p.PID())
 	}
 }

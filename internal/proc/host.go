@@ -13,7 +13,9 @@ import (
 )
 
 // markerName is the variable that every process started under a guard carries,
-// and so does what it starts in turn.
+// and so does what it starts in turn. Its value is the run token, a colon, and
+// letters that no other Host has: the guard of a Host that was killed must not kill
+// what the next one with the same token starts.
 const markerName = "PROCOPS_RUN"
 
 // ErrClosed is the error of a start after Close.
@@ -27,6 +29,7 @@ var claimed atomic.Bool //nolint:gochecknoglobals // see above
 // the program, so nothing else may wait for children (os/exec included).
 type Host struct {
 	token   string
+	marker  string // empty: none
 	boot    string
 	null    *os.File
 	buffers buffers
@@ -49,9 +52,9 @@ type HostOptions struct {
 	// Guard starts a small process that kills all descendants when procops dies,
 	// however it dies.
 	Guard bool
-	// RunToken is the value of PROCOPS_RUN in the environment of each child: up to
-	// 60 letters, digits, ".", "_" or "-". Empty: a random one with Guard, otherwise
-	// the variable is not set.
+	// RunToken is what PROCOPS_RUN begins with in the environment of each child, by
+	// which Sweep finds them later: up to 60 letters, digits, ".", "_" or "-". Empty:
+	// a random one with Guard, otherwise the variable is not set.
 	RunToken string
 	// Subreaper makes procops the parent of descendants whose parent has ended.
 	Subreaper bool
@@ -88,6 +91,9 @@ func NewHost(o HostOptions) (*Host, error) {
 	if o.Guard && h.token == "" {
 		h.token = rand.Text()
 	}
+	if h.token != "" {
+		h.marker = h.token + ":" + rand.Text()
+	}
 	h.spawner = newSpawner(h.reaper)
 	signal.Notify(h.signals, syscall.SIGCHLD)
 	h.ended.Go(func() { h.reaper.run(h.signals, h.stop) })
@@ -116,7 +122,7 @@ func (h *Host) adopt(o HostOptions) error {
 	return nil
 }
 
-// RunToken returns the value of PROCOPS_RUN in the children's environment, or
+// RunToken returns what PROCOPS_RUN begins with in the children's environment, or
 // an empty string.
 func (h *Host) RunToken() string { return h.token }
 
@@ -184,7 +190,7 @@ func (h *Host) launch(s *Spec) (*launch, error) {
 	if env == nil {
 		env = os.Environ()
 	}
-	env = withoutDoubles(env, h.token)
+	env = withoutDoubles(env, h.marker)
 	path, err := lookPath(s.Argv[0], env)
 	if err != nil {
 		return nil, err
@@ -218,8 +224,8 @@ func (h *Host) close() error {
 	close(h.quit)
 	h.starts.Unlock()
 	err := h.killAll()
-	if h.token != "" {
-		_, left := Sweep(h.token)
+	if h.marker != "" {
+		_, left := sweep(h.marker, 0, nil)
 		err = errors.Join(err, left)
 	}
 	if h.guard != nil {
@@ -249,10 +255,13 @@ func (h *Host) killAll() error {
 	return errors.Join(failures...)
 }
 
+// maxToken is the length of the longest run token.
+const maxToken = 60
+
 // checkToken refuses what would not survive in an environment or a table.
 func checkToken(token string) error {
-	if len(token) > tokenSize-4 {
-		return fmt.Errorf("invalid run token %q: longer than %d characters", token, tokenSize-4)
+	if len(token) > maxToken {
+		return fmt.Errorf("invalid run token %q: longer than %d characters", token, maxToken)
 	}
 	for _, r := range token {
 		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'

@@ -15,20 +15,25 @@ const (
 	cleanLooks       = 2
 )
 
-// Sweep kills every process that carries the run token in PROCOPS_RUN, which is
-// what is left of a former run, and waits until they have ended. It spares this
-// process and exceptPIDs. It returns the pids that it killed; the error says which
+// Sweep kills every process that was started, at whatever remove, by a Host with
+// this run token, and waits until they have ended: before anything is started that
+// is what is left of a former run. It spares this process and exceptPIDs. It returns the pids that it killed; the error says which
 // still run ten seconds later. Without privileges it sees the user's own processes
 // only.
 func Sweep(token string, exceptPIDs ...int) (killed []int, err error) {
 	if err := checkToken(token); err != nil || token == "" {
 		return nil, err
 	}
+	return sweep(token, ':', exceptPIDs)
+}
+
+// sweep does it for those whose marker is value, followed by end.
+func sweep(value string, end byte, except []int) (killed []int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), leftoverPatience)
 	defer cancel()
 	seen := make(map[int]bool)
 	for clean := 0; clean < cleanLooks; {
-		found := sweepRound(token, exceptPIDs)
+		found := sweepRound(value, end, except)
 		for _, pid := range found {
 			if !seen[pid] {
 				seen[pid] = true

@@ -180,6 +180,9 @@ func TestLookupUser(t *testing.T) {
 	if byNumber, err := LookupUser("0", "daemon"); err != nil || byNumber.Name != "root" || byNumber.GID != 1 {
 		t.Errorf("0: %+v, %v", byNumber, err)
 	}
+	if self, err := LookupUser("", "daemon"); err != nil || self.UID != 0 || self.GID != 1 {
+		t.Errorf("group only: %+v, %v", self, err)
+	}
 	if unknown, err := LookupUser("123456", "654321"); err != nil || unknown.UID != 123456 || unknown.GID != 654321 || len(unknown.Groups) != 1 {
 		t.Errorf("123456: %+v, %v", unknown, err)
 	}
@@ -189,7 +192,6 @@ func TestLookupUser(t *testing.T) {
 		{"123456", "", `cannot run as user "123456": the number has no entry in the user database, so a group is needed too`},
 		{"-1", "", `cannot run as user "-1": there is no such user`},
 		{"4294967295", "0", `cannot run as user "4294967295": there is no such user`},
-		{"", "", `cannot run as user "": there is no such user`},
 	} {
 		if _, err := LookupUser(c.user, c.group); err == nil || err.Error() != c.want {
 			t.Errorf("%q, %q: %v, want %s", c.user, c.group, err, c.want)

@@ -8,15 +8,14 @@ package proc
 import "C"
 
 import (
-	"bytes"
 	"fmt"
 	"runtime"
 	"syscall"
 	"unsafe"
 )
 
-// tokenSize is the room for a run token with the NUL after it.
-const tokenSize = C.PROCOPS_TOKEN_SIZE
+// markerSize is the room for a marker with the NUL after it.
+const markerSize = C.PROCOPS_MARKER_SIZE
 
 // slot is one entry of the table of groups shared with the guard, see
 // struct procops_slot.
@@ -194,17 +193,18 @@ func tableFile(size int) (int, error) {
 // sweepRoom is how many pids one round of a sweep can report.
 const sweepRoom = 1024
 
-// sweepRound kills the processes that carry the token, except this one and
-// those in except, and returns the pids.
-func sweepRound(token string, except []int) []int {
-	name := C.CString(token)
+// sweepRound kills the processes whose marker is value, or with the end ':' begins
+// with value and a colon, except this one and those in except, and returns the
+// pids.
+func sweepRound(value string, end byte, except []int) []int {
+	name := C.CString(value)
 	defer C.free(unsafe.Pointer(name))
 	spared := make([]C.pid_t, len(except)+1)
 	for i, pid := range except {
 		spared[i] = C.pid_t(pid)
 	}
 	killed := make([]C.pid_t, sweepRoom)
-	n := C.procops_sweep(name, &spared[0], C.int(len(except)), &killed[0], sweepRoom)
+	n := C.procops_sweep(name, C.char(end), &spared[0], C.int(len(except)), &killed[0], sweepRoom)
 	pids := make([]int, min(int(n), sweepRoom))
 	for i := range pids {
 		pids[i] = int(killed[i])
@@ -212,8 +212,8 @@ func sweepRound(token string, except []int) []int {
 	return pids
 }
 
-// setToken writes the run token into the table's header.
-func setToken(header *tableHeader, token string) {
-	field := (*[tokenSize]byte)(unsafe.Pointer(&header.token))
-	copy(field[:tokenSize-1], bytes.TrimRight([]byte(token), "\x00"))
+// setMarker writes the marker into the table's header.
+func setMarker(header *tableHeader, marker string) {
+	field := (*[markerSize]byte)(unsafe.Pointer(&header.marker))
+	copy(field[:markerSize-1], marker)
 }

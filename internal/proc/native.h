@@ -37,11 +37,11 @@ struct procops_slot {
 	uint64_t start;
 };
 
-#define PROCOPS_TOKEN_SIZE 64
+#define PROCOPS_MARKER_SIZE 96
 
 // The table that procops and its guard share.
 struct procops_table {
-	char token[PROCOPS_TOKEN_SIZE];
+	char marker[PROCOPS_MARKER_SIZE];
 	uint32_t bye;  // procops leaves in good order: nothing is to be killed
 	uint32_t used; // slots at and above this one have never been used
 	struct procops_slot slots[];
@@ -88,10 +88,10 @@ pid_t procops_ended(void);
 // Makes group the foreground group of the terminal fd; returns an errno.
 int procops_foreground(int fd, pid_t group);
 
-// Sends SIGKILL to every process whose environment had PROCOPS_RUN=token when it
-// was started, except to the caller and the pids in except. Returns how many it
+// Sends SIGKILL to every process whose environment had PROCOPS_RUN=value, followed by
+// the character end, when it was started, except to the caller and the pids in except. Returns how many it
 // killed; the first room of them are stored in killed.
-int procops_sweep(const char *token, const pid_t *except, int nexcept, pid_t *killed, int room);
+int procops_sweep(const char *value, char end, const pid_t *except, int nexcept, pid_t *killed, int room);
 
 // A file in memory of the given size for the table; -1 and errno on failure.
 int procops_table_fd(size_t size);

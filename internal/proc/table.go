@@ -27,8 +27,8 @@ type table struct {
 	used uint32
 }
 
-// newTable makes an empty table with the token of the run.
-func newTable(token string) (*table, error) {
+// newTable makes an empty table with the marker of the run.
+func newTable(marker string) (*table, error) {
 	size := int(unsafe.Sizeof(tableHeader{}) + tableSlots*unsafe.Sizeof(slot{}))
 	fd, err := tableFile(size)
 	if err != nil {
@@ -41,7 +41,7 @@ func newTable(token string) (*table, error) {
 		return nil, fmt.Errorf("cannot map the guard's table: %w", err)
 	}
 	t := &table{file: file, memory: memory, header: (*tableHeader)(unsafe.Pointer(&memory[0]))}
-	setToken(t.header, token)
+	setMarker(t.header, marker)
 	return t, nil
 }
 

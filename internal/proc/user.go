@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"os/user"
 	"strconv"
 )
@@ -32,10 +33,14 @@ type User struct {
 	Home     string   // home directory; "/" where there is no entry
 }
 
-// LookupUser finds a user by name or number, and its groups. The primary group
-// is the given one (name or number), or else that of the user; a number that
-// has no entry in the user database needs a group.
+// LookupUser finds a user by name or number, and its groups; an empty name is the
+// user that procops runs as. The primary group is the given one (name or number),
+// or else that of the user; a number that has no entry in the user database needs a
+// group.
 func LookupUser(name, group string) (*User, error) {
+	if name == "" {
+		name = strconv.Itoa(os.Getuid())
+	}
 	found, err := lookupAccount(name)
 	if err != nil {
 		return nil, err
