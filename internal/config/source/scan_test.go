@@ -274,3 +274,18 @@ func BenchmarkScan(b *testing.B) {
 		}
 	}
 }
+
+func TestErrorIsOneLine(t *testing.T) {
+	at := source.Position{File: "f", Line: 1, Column: 2}
+	for text, want := range map[string]string{
+		"plain \\ \"ü\"":         `f:1:2: plain \ "ü"`,
+		"an \"escape\x1b\\ \n\"": `f:1:2: an "escape\x1b\ \n"`,
+	} {
+		if got := source.Errorf(at, "%s", text).Error(); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	if got := source.Errorf(source.Position{}, "x").Error(); got != "x" {
+		t.Errorf("without a position: %s", got)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -49,12 +50,18 @@ func Errorf(at Position, format string, args ...any) *Error {
 	return &Error{Position: at, Err: fmt.Errorf(format, args...)}
 }
 
-// Error returns the position, if there is one, and the error.
+// Error returns the position, if there is one, and the error, on one line and
+// without control characters: some errors of libraries quote what they found.
 func (p *Error) Error() string {
-	if p.Position.File == "" {
-		return p.Err.Error()
+	text := p.Err.Error()
+	if strings.ContainsFunc(text, unicode.IsControl) {
+		text = strconv.Quote(text)
+		text = strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(text[1 : len(text)-1])
 	}
-	return p.Position.String() + ": " + p.Err.Error()
+	if p.Position.File == "" {
+		return text
+	}
+	return p.Position.String() + ": " + text
 }
 
 // Unwrap returns the error without the position.
