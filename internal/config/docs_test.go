@@ -195,7 +195,7 @@ func typeName(typ reflect.Type) string {
 	if typ.Kind() == reflect.Pointer {
 		typ = typ.Elem()
 	}
-	if _, short := reflect.New(typ).Interface().(interface{ UnmarshalString(string) error }); short {
+	if _, short := reflect.TypeAssert[interface{ UnmarshalString(string) error }](reflect.New(typ)); short {
 		return "name or table"
 	}
 	if readsText(typ) && typ.Kind() != reflect.String {
@@ -258,7 +258,7 @@ func TestSchemaKnowsConfig(t *testing.T) {
 func valid(value any, schema map[string]any) error {
 	if choices, ok := schema["anyOf"].([]any); ok {
 		for _, choice := range choices {
-			if valid(value, choice.(map[string]any)) == nil {
+			if valid(value, asObject(choice)) == nil {
 				return nil
 			}
 		}
@@ -272,7 +272,7 @@ func valid(value any, schema map[string]any) error {
 		return validObject(v, schema)
 	case []any:
 		for _, item := range v {
-			if err := valid(item, schema["items"].(map[string]any)); err != nil {
+			if err := valid(item, asObject(schema["items"])); err != nil {
 				return err
 			}
 		}
@@ -286,6 +286,12 @@ func valid(value any, schema map[string]any) error {
 		}
 	}
 	return nil
+}
+
+// asObject returns a JSON object, or an empty one for anything else.
+func asObject(v any) map[string]any {
+	object, _ := v.(map[string]any)
+	return object
 }
 
 func hasType(value, types any) bool {
@@ -308,7 +314,7 @@ func hasType(value, types any) bool {
 func validObject(object, schema map[string]any) error {
 	if required, ok := schema["required"].([]any); ok {
 		for _, key := range required {
-			if _, ok := object[key.(string)]; !ok {
+			if _, ok := object[fmt.Sprint(key)]; !ok {
 				return fmt.Errorf("%q is missing", key)
 			}
 		}
