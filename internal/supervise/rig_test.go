@@ -24,7 +24,8 @@ import (
 // patience is how long a test waits for something that should come at once.
 const patience = 20 * time.Second
 
-const testToken = "supervise-test"
+// testToken marks this program's processes only: tests may run side by side.
+var testToken = "supervise-test-" + strconv.Itoa(os.Getpid())
 
 // host starts the processes of all tests: there is one reaper in a process.
 var host *proc.Host
