@@ -53,7 +53,7 @@ func TestProcessorTimeLimitCanBeCaught(t *testing.T) {
 	if out != "caught\n" || exit.Signal != syscall.SIGKILL {
 		t.Errorf("%q, %+v", out, exit)
 	}
-	if used := exit.UserTime + exit.SystemTime; used < 1900*time.Millisecond || used > 3*time.Second {
+	if used := exit.UserTime + exit.SystemTime; used < 1500*time.Millisecond || used > 3*time.Second {
 		t.Errorf("used %v of processor time", used)
 	}
 }
