@@ -73,7 +73,7 @@ func TestBeat(t *testing.T) {
 		t.Fatal(r)
 	}
 	upsert := `PRAGMA busy_timeout = 10000; PRAGMA synchronous = NORMAL;
-		INSERT INTO beats VALUES ('backup', 1, unixepoch('subsec') * 1e6, 12, 4096)
+		INSERT INTO beats VALUES ('backup', 1, strftime('%s', 'now') * 1000000, 12, 4096)
 		ON CONFLICT (name) DO UPDATE SET number = number + 1, time = excluded.time, uptime = excluded.uptime, memory = excluded.memory;`
 	medians := alternate(t, s, []wholeProcess{
 		{"procops heartbeat beat", []string{harness.Shipped(t), "heartbeat", "beat", "backup", "--pid", fmt.Sprint(os.Getpid())}},
