@@ -54,8 +54,9 @@ func runHeartbeat(c *cli.Context, io IO) (err error) {
 	}
 	wrap.Open = opener(a, err)
 	// The host is not closed: that would end what the command has left running in
-	// the background. The process ends now.
-	host, err := proc.NewHost(proc.HostOptions{})
+	// the background. The process ends now. As a subreaper it sees the end of
+	// processes that their parents did not wait for, and need not rely on init.
+	host, err := proc.NewHost(proc.HostOptions{Subreaper: true})
 	if err != nil {
 		return err
 	}

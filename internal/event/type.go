@@ -83,8 +83,7 @@ func (t Type[T]) Describe() Description {
 	if typ.Kind() != reflect.Struct {
 		return d
 	}
-	for i := range typ.NumField() {
-		f := typ.Field(i)
+	for f := range typ.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if name == "" || name == "-" {
 			continue

@@ -6,12 +6,16 @@ import (
 	"time"
 )
 
-const (
-	// startPatience is how long a command waits for the record of its start.
-	startPatience = time.Second
-	// endPatience is how long an ended run waits for the record of its end.
-	endPatience = 15 * time.Second
-)
+// patience is how long a run waits for others.
+type patience struct {
+	start time.Duration // a command, for the record of its start
+	end   time.Duration // procops, for the record of the end
+	kill  time.Duration // a command that ran too long, between SIGTERM and SIGKILL
+}
+
+func usualPatience() patience {
+	return patience{start: time.Second, end: 15 * time.Second, kill: 10 * time.Second}
+}
 
 // errSlow says that the state did not answer in time.
 var errSlow = errors.New("the state does not answer in time")
@@ -20,9 +24,10 @@ var errSlow = errors.New("the state does not answer in time")
 // it, so that a state that is locked or hangs delays nobody for longer than he
 // wants to wait.
 type recorder struct {
-	open func(context.Context) (*List, func() error, error)
-	jobs chan job
-	done chan struct{}
+	open     func(context.Context) (*List, func() error, error)
+	patience patience
+	jobs     chan job
+	done     chan struct{}
 
 	// Of the goroutine:
 	list  *List
@@ -37,8 +42,8 @@ type job struct {
 }
 
 // newRecorder starts a recorder; end ends it.
-func newRecorder(ctx context.Context, open func(context.Context) (*List, func() error, error)) *recorder {
-	r := &recorder{open: open, jobs: make(chan job), done: make(chan struct{})}
+func newRecorder(ctx context.Context, open func(context.Context) (*List, func() error, error), p patience) *recorder {
+	r := &recorder{open: open, patience: p, jobs: make(chan job), done: make(chan struct{})}
 	go func() {
 		defer close(r.done)
 		for j := range r.jobs {
@@ -61,7 +66,7 @@ func (r *recorder) work(ctx context.Context, j job) error {
 
 // start records that the run has begun.
 func (r *recorder) start(ctx context.Context, run Run) error {
-	return r.hand(job{patience: startPatience, do: func(l *List) (err error) {
+	return r.hand(job{patience: r.patience.start, do: func(l *List) (err error) {
 		r.run, err = l.startRun(ctx, run)
 		return err
 	}})
@@ -70,7 +75,7 @@ func (r *recorder) start(ctx context.Context, run Run) error {
 // end records how the run has ended; nothing can be recorded afterwards. A job
 // that still hangs then is left to itself: the process is about to end.
 func (r *recorder) end(ctx context.Context, run Run, client Client) error {
-	err := r.hand(job{patience: endPatience, do: func(l *List) error {
+	err := r.hand(job{patience: r.patience.end, do: func(l *List) error {
 		run.ID = r.run
 		return errors.Join(l.endRun(ctx, run, client), r.close())
 	}})

@@ -21,14 +21,9 @@ const (
 	CodeNotFound      = 127 // as a shell
 )
 
-const (
-	// killGrace is how long a command that runs too long has between SIGTERM and
-	// SIGKILL.
-	killGrace = 10 * time.Second
-	// drainPatience is how long output is waited for that a background process of
-	// the command may still write.
-	drainPatience = 250 * time.Millisecond
-)
+// drainPatience is how long output is waited for that a background process of
+// the command may still write.
+const drainPatience = 250 * time.Millisecond
 
 // Wrap says how Run runs a command.
 type Wrap struct {
@@ -55,6 +50,10 @@ type Wrap struct {
 // means that the command was not started: a fault.Conflict when another run is
 // under way, otherwise with code 126 or 127.
 func (w Wrap) Run(ctx context.Context, host *proc.Host) (code int, err error) {
+	return w.run(ctx, host, usualPatience())
+}
+
+func (w Wrap) run(ctx context.Context, host *proc.Host, p patience) (code int, err error) {
 	if err := CheckName(w.Name); err != nil {
 		return 0, err
 	}
@@ -65,7 +64,7 @@ func (w Wrap) Run(ctx context.Context, host *proc.Host) (code int, err error) {
 		}
 		defer release()
 	}
-	x := &execution{Wrap: w, recorder: newRecorder(ctx, w.Open)}
+	x := &execution{Wrap: w, recorder: newRecorder(ctx, w.Open, p)}
 	return x.run(ctx, host)
 }
 
@@ -212,7 +211,7 @@ func (x *execution) stop(p *proc.Process) {
 	defer hurry()
 	stopped := make(chan error, 1)
 	go func() {
-		stopped <- p.Stop(ctx, proc.Ladder{Steps: []proc.Step{{Signal: proc.Signal(syscall.SIGTERM), Wait: killGrace}}})
+		stopped <- p.Stop(ctx, proc.Ladder{Steps: []proc.Step{{Signal: proc.Signal(syscall.SIGTERM), Wait: x.recorder.patience.kill}}})
 	}()
 	for {
 		select {

@@ -2,6 +2,7 @@ package heartbeat
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"procops/internal/unit"
@@ -37,10 +38,8 @@ func (s Status) ExitCode() int {
 // unknown, then ok. Of none it is unknown.
 func Worst(statuses ...Status) Status {
 	for _, s := range []Status{Critical, Warning, Unknown, OK} {
-		for _, have := range statuses {
-			if have == s {
-				return s
-			}
+		if slices.Contains(statuses, s) {
+			return s
 		}
 	}
 	return Unknown

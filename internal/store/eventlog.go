@@ -160,12 +160,12 @@ func (f EventFilter) sql() (query string, args []any) {
 		args = append(args, f.Subject)
 	}
 	if len(f.Types) > 0 {
-		var any []string
+		var patterns []string
 		for _, p := range f.Types {
-			any = append(any, "type GLOB ?")
+			patterns = append(patterns, "type GLOB ?")
 			args = append(args, globEscaper.Replace(p))
 		}
-		where = append(where, "("+strings.Join(any, " OR ")+")")
+		where = append(where, "("+strings.Join(patterns, " OR ")+")")
 	}
 	order := "ASC"
 	if f.Last {

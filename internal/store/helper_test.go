@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -30,13 +31,17 @@ func TestMain(m *testing.M) {
 // helperMain is what the helper processes do. What they print is read by the
 // tests.
 func helperMain(mode, dir string, durability Durability) int {
-	s, err := Open(context.Background(), dir, Options{Durability: durability})
+	s, err := Open(context.Background(), dir, Options{Durability: durability, LeaveLog: mode == "brief"})
 	if err != nil {
 		printFault(err)
 		return 1
 	}
 	switch mode {
 	case "open":
+	case "brief":
+		for range briefEvents {
+			err = firstError(err, emit(s, "brief"))
+		}
 	case "ledger":
 		err = writeLedger(s)
 	case "saturate":
@@ -54,6 +59,9 @@ func helperMain(mode, dir string, durability Durability) int {
 	}
 	return 0
 }
+
+// briefEvents is how many events a helper in the mode "brief" records.
+const briefEvents = 20
 
 func firstError(errs ...error) error {
 	for _, err := range errs {
@@ -127,7 +135,7 @@ func fill(s *Store) error {
 
 // hold keeps a write transaction open until standard input ends.
 func hold(s *Store) error {
-	return s.Update(context.Background(), func(tx *Tx) error {
+	return s.Update(context.Background(), func(*Tx) error {
 		fmt.Println("holding")
 		_, err := io.Copy(io.Discard, os.Stdin)
 		return err
@@ -157,7 +165,8 @@ func output(tb testing.TB, cmd *exec.Cmd) (string, bool) {
 	var out bytes.Buffer
 	cmd.Stdout = &out
 	err := cmd.Run()
-	if _, exited := err.(*exec.ExitError); err != nil && !exited {
+	var exited *exec.ExitError
+	if err != nil && !errors.As(err, &exited) {
 		tb.Fatal(err)
 	}
 	return out.String(), err == nil

@@ -150,6 +150,26 @@ func checkIntegrity(t *testing.T, s *Store) {
 	}
 }
 
+// TestLeftLog lets many processes leave the log to the next one.
+func TestLeftLog(t *testing.T) {
+	dir := t.TempDir()
+	const runs = 60
+	for range runs {
+		if out, ok := output(t, helper(t, "brief", dir, Process)); !ok {
+			t.Fatal(out)
+		}
+		info, err := os.Stat(filepath.Join(dir, File+"-wal"))
+		if err == nil && info.Size() > leftLog+100_000 {
+			t.Fatalf("the log has grown to %d bytes", info.Size())
+		}
+	}
+	s := openIn(t, dir, Options{})
+	if n := len(subjects(t, s)); n != runs*briefEvents {
+		t.Errorf("%d events are left, want %d", n, runs*briefEvents)
+	}
+	checkIntegrity(t, s)
+}
+
 // startHolder starts a process that holds the write lock until release.
 func startHolder(t *testing.T, dir string) (release func()) {
 	t.Helper()
@@ -313,12 +333,9 @@ func copyOfTestBinary(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "procops-store-test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	dir := t.TempDir()
 	mustChmod(t, dir, 0o755)
+	mustChmod(t, filepath.Dir(dir), 0o755)
 	path := filepath.Join(dir, "helper")
 	mustWrite(t, path, raw, 0o755)
 	return path
@@ -351,7 +368,7 @@ func mustWrite(t *testing.T, path string, data []byte, mode os.FileMode) {
 func listing(t *testing.T, dir string) string {
 	t.Helper()
 	var names []string
-	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
 		names = append(names, path)
 		return err
 	})
@@ -392,14 +409,15 @@ func TestFollowAcrossProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	const writers, wanted = 3, 3000
-	cmds := make([]interface{ Kill() error }, 0, writers)
 	for range writers {
 		cmd := helper(t, "ledger", dir, Process)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		cmds = append(cmds, cmd.Process)
-		defer func() { _ = cmd.Wait() }()
+		t.Cleanup(func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		})
 	}
 	enough := errors.New("enough")
 	last, count := int64(0), 0
@@ -420,8 +438,5 @@ func TestFollowAcrossProcesses(t *testing.T) {
 	})
 	if !errors.Is(err, enough) {
 		t.Errorf("following ended with %v after %d events", err, count)
-	}
-	for _, c := range cmds {
-		_ = c.Kill()
 	}
 }
