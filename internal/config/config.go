@@ -22,6 +22,7 @@ type Config struct {
 
 	path    string
 	root    *source.Node
+	files   []string // all that were read, in that order
 	secrets []string // values from the environment that are not shown
 }
 
@@ -64,7 +65,7 @@ func Load(path string, env Environ) (*Config, error) {
 		}
 	}
 	problems.nextStage()
-	cfg := &Config{path: path, root: doc.root, secrets: l.secrets}
+	cfg := &Config{path: path, root: doc.root, files: problems.files, secrets: l.secrets}
 	bind.Table(doc.values, doc.root, cfg, func(p *source.Error) {
 		if !l.broken || !isMissing(p) {
 			problems.report(p)

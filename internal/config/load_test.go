@@ -367,6 +367,19 @@ func manyKeys(n int) string {
 	return b.String()
 }
 
+// TestExamples checks the examples that come with procops.
+func TestExamples(t *testing.T) {
+	examples, err := filepath.Glob("../../examples/*/procops.toml")
+	if err != nil || len(examples) == 0 {
+		t.Fatalf("examples are %q, %v", examples, err)
+	}
+	for _, example := range examples {
+		if _, err := config.Load(example, os.LookupEnv); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // manyProcesses is a good configuration of n processes, each with some keys.
 func manyProcesses(n int) string {
 	var b strings.Builder

@@ -15,7 +15,7 @@ import (
 // the programs of commands, found in the way in which they will be, and the
 // users to run them as. The error is an *Error.
 func (c *Config) CheckPrograms() error {
-	m := machine{cfg: c, environ: os.Environ()}
+	m := machine{cfg: c, environ: os.Environ(), problems: collector{files: c.files}}
 	for _, name := range slices.Sorted(maps.Keys(c.Supervise.Process)) {
 		m.process(name)
 	}

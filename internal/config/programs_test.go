@@ -1,0 +1,56 @@
+package config_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"procops/internal/config"
+)
+
+func TestCheckPrograms(t *testing.T) {
+	inDir(t, map[string]string{
+		"procops.toml": `
+include = ["more.toml"]
+[supervise.process.good]
+command = "anything at all"
+stop.command = ["kill", "{{pid}}"]
+on_fail = [{exec = "anything"}]
+[supervise.process.here]
+command = ["./tool"]
+dir = "sub"
+[supervise.process.path]
+command = ["tool"]
+env.PATH = "/nowhere"
+[supervise.process.a]
+command = ["./tool"]
+stop.command = ["no-such-stop"]
+on_pass = [{log = "x"}, {exec = ["no-such-link"]}]
+user = "no-such-user"
+`,
+		"more.toml": `
+[supervise.group.g]
+children = ["good"]
+on_fail = [{exec = ["no-such-group-link"]}]
+`,
+		"sub/tool": "#!/bin/sh\n",
+	})
+	if err := os.Chmod("sub/tool", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load("procops.toml", env())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Join([]string{
+		`procops.toml:11:11: "command" in [supervise.process.path]: cannot run "tool": not found in its PATH`,
+		`procops.toml:14:11: "command" in [supervise.process.a]: cannot run "./tool": no such file`,
+		`procops.toml:15:16: "command" in [supervise.process.a.stop]: cannot run "no-such-stop": not found in its PATH`,
+		`procops.toml:16:33: "on_pass[1].exec" in [supervise.process.a]: cannot run "no-such-link": not found in its PATH`,
+		`procops.toml:17:8: "user" in [supervise.process.a]: cannot run as user "no-such-user": there is no such user`,
+		`more.toml:4:20: "on_fail[0].exec" in [supervise.group.g]: cannot run "no-such-group-link": not found in its PATH`,
+	}, "\n")
+	if err := cfg.CheckPrograms(); err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+}
