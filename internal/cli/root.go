@@ -85,8 +85,10 @@ func newRoot(io IO) *cli.App {
 			&cli.StringFlag{Name: flagStateDir, Usage: "keep state in this `DIR` (else $PROCOPS_STATE_DIR, state_dir in the config, $XDG_STATE_HOME/procops, /var/lib/procops for root)"},
 		},
 		Commands: []*cli.Command{
+			superviseCommand(io),
 			heartbeatCommand(io),
 			eventsCommand(io),
+			configCommand(io),
 			versionCommand(io),
 		},
 		HideVersion:            true,
