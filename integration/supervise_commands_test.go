@@ -66,9 +66,10 @@ type processStatus struct {
 	Restarts    int
 }
 
-func pidOf(t *testing.T, s *harness.Sandbox, name string) int {
+// webPID returns the process id of web.
+func webPID(t *testing.T, s *harness.Sandbox) int {
 	t.Helper()
-	pid, err := strconv.Atoi(strings.TrimSpace(s.Want(0, "supervise", "pid", name).Stdout))
+	pid, err := strconv.Atoi(strings.TrimSpace(s.Want(0, "supervise", "pid", "web").Stdout))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +110,7 @@ func TestStatusTable(t *testing.T) {
 		if len(got) != len(strings.Fields(c.want)) {
 			t.Errorf("status %v, want %s: %s", c.ask, c.want, r)
 		}
-		for _, n := range strings.Fields(c.want) {
+		for n := range strings.FieldsSeq(c.want) {
 			if !got[n] {
 				t.Errorf("status %v lacks %s: %s", c.ask, n, r)
 			}
@@ -151,7 +152,7 @@ func TestWatch(t *testing.T) {
 func TestStartStopRestartOfProcesses(t *testing.T) {
 	s, stop := started(t, market)
 	defer stop()
-	before := pidOf(t, s, "web")
+	before := webPID(t, s)
 
 	r := s.Want(0, "supervise", "stop", "web")
 	if r.Stdout != "web: stopped\n" {
@@ -165,7 +166,7 @@ func TestStartStopRestartOfProcesses(t *testing.T) {
 		t.Error(r)
 	}
 	r = s.Want(0, "supervise", "start", "web", "--timeout", "20s")
-	after := pidOf(t, s, "web")
+	after := webPID(t, s)
 	if r.Stdout != fmt.Sprintf("web: running (pid %d)\n", after) || after == before {
 		t.Errorf("pid %d, before %d: %s", after, before, r)
 	}
@@ -178,7 +179,7 @@ func TestStartStopRestartOfProcesses(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.Stdout), &results); err != nil || len(results) != 2 || !results[0].OK || results[0].State != "running" {
 		t.Errorf("%v: %s", err, r)
 	}
-	if again := pidOf(t, s, "web"); again == 0 {
+	if again := webPID(t, s); again == 0 {
 		t.Error("web is gone")
 	}
 
@@ -237,7 +238,7 @@ func TestSignalReachesTheProcess(t *testing.T) {
 	s, stop := started(t, market)
 	defer stop()
 	r := s.Want(0, "supervise", "signal", "usr1", "web")
-	if r.Stdout != fmt.Sprintf("web: running (pid %d)\n", pidOf(t, s, "web")) {
+	if r.Stdout != fmt.Sprintf("web: running (pid %d)\n", webPID(t, s)) {
 		t.Error(r)
 	}
 	harness.Eventually(t, "web has heard it", func() bool {

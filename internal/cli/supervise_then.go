@@ -100,15 +100,20 @@ func (t *then) showUnready(supervisor *supervise.Supervisor) {
 		if !p.Wanted || p.AsWanted() {
 			continue
 		}
-		why := ""
-		if p.Reason != "" {
-			why = ": " + p.Reason
-		}
-		t.session.console.note(time.Now(), p.Name, "is "+string(p.State)+", not ready"+why+"; its last lines:", red)
+		t.session.console.note(time.Now(), p.Name, unready(p), red)
 		for _, l := range t.tails.of(p.Name) {
 			t.session.console.show(l)
 		}
 	}
+}
+
+// unready says what keeps a process from being ready.
+func unready(p supervise.ProcessStatus) string {
+	text := "is not ready: " + string(p.State)
+	if p.Reason != "" {
+		text += ", " + p.Reason
+	}
+	return text
 }
 
 // command runs the command and returns its exit code as a shell has it.

@@ -120,11 +120,26 @@ func superviseWaitCommand(io IO) *cli.Command {
 // waitReady waits for the supervisor and then for what it supervises. late is
 // the error that the end of the time gives.
 func waitReady(ctx context.Context, client *control.Client, names []string, late error) error {
+	if err := waitReachable(ctx, client, late); err != nil {
+		return err
+	}
+	return client.WaitReady(ctx, names)
+}
+
+// waitReachable returns when a supervisor answers; when it is late, why none
+// does.
+func waitReachable(ctx context.Context, client *control.Client, late error) error {
 	again := time.NewTicker(connectInterval)
 	defer again.Stop()
+	var absent error
 	for {
-		err := client.WaitReady(ctx, names)
-		if !fault.Is(err, fault.Unreachable) {
+		_, err := client.Status(ctx)
+		switch {
+		case fault.Is(err, fault.Unreachable):
+			absent = err
+		case errors.Is(err, late) && absent != nil:
+			return absent
+		default:
 			return err
 		}
 		select {
@@ -133,7 +148,7 @@ func waitReady(ctx context.Context, client *control.Client, names []string, late
 			if cause := context.Cause(ctx); !errors.Is(cause, late) {
 				return cause
 			}
-			return err
+			return absent
 		}
 	}
 }
