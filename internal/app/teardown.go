@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // teardown is a list of named clean-ups, run last in first out. Each gets the
@@ -21,9 +22,9 @@ func (t *teardown) add(name string, run func(context.Context) error) {
 
 func (t *teardown) run(ctx context.Context) error {
 	var errs []error
-	for i := len(t.steps) - 1; i >= 0; i-- {
-		if err := t.steps[i].run(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("cannot close %s: %w", t.steps[i].name, err))
+	for _, s := range slices.Backward(t.steps) {
+		if err := s.run(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("cannot close %s: %w", s.name, err))
 		}
 	}
 	t.steps = nil

@@ -64,8 +64,7 @@ func ExitCode(err error) int {
 	if err == nil {
 		return 0
 	}
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return int(e.Kind)
 	}
 	return int(Failure)

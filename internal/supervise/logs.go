@@ -24,9 +24,7 @@ func (s *Supervisor) Logs(ctx context.Context, r LogRequest, emit func(LogLine) 
 	}
 	live := &live{queue: make(chan LogLine, followerQueue)}
 	if r.Follow {
-		for _, p := range targets {
-			defer p.output.follow(live.hear)()
-		}
+		defer follow(targets, live.hear)()
 	}
 	past, err := s.past(ctx, targets, r.Lines)
 	if err != nil && len(past) == 0 {
@@ -37,6 +35,20 @@ func (s *Supervisor) Logs(ctx context.Context, r LogRequest, emit func(LogLine) 
 		return err
 	}
 	return s.follow(ctx, live, emit)
+}
+
+// follow calls hear with every further line of the processes, until the
+// returned function is called.
+func follow(targets []*process, hear func(LogLine)) (cancel func()) {
+	var cancels []func()
+	for _, p := range targets {
+		cancels = append(cancels, p.output.follow(hear))
+	}
+	return func() {
+		for _, c := range cancels {
+			c()
+		}
+	}
 }
 
 // live is what a follower has heard and not yet passed on.
@@ -85,13 +97,15 @@ func withoutOverlap(past, heard []LogLine) []LogLine {
 	for _, name := range namesOf(heard) {
 		drop[name] = overlap(linesOf(past, name), linesOf(heard, name))
 	}
-	kept := slices.Clone(past)
-	for i := len(kept) - 1; i >= 0; i-- {
-		if name := kept[i].Name; drop[name] > 0 {
-			drop[name]--
-			kept = slices.Delete(kept, i, i+1)
+	kept := make([]LogLine, 0, len(past))
+	for _, l := range slices.Backward(past) {
+		if drop[l.Name] > 0 {
+			drop[l.Name]--
+			continue
 		}
+		kept = append(kept, l)
 	}
+	slices.Reverse(kept)
 	return kept
 }
 

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"math"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -183,7 +182,7 @@ func (p *process) judge(r *run) (Failure, bool) {
 // to start, with the codes that shells use.
 func (p *process) cannotStart(err error) Failure {
 	code := 126
-	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) {
 		code = 127
 	}
 	p.lastExit = &ExitStatus{Code: code, Text: err.Error(), Time: time.Now()}

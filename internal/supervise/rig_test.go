@@ -25,15 +25,15 @@ import (
 const patience = 20 * time.Second
 
 // testToken marks this program's processes only: tests may run side by side.
-var testToken = "supervise-test-" + strconv.Itoa(os.Getpid())
+func testToken() string { return "supervise-test-" + strconv.Itoa(os.Getpid()) }
 
-// host starts the processes of all tests: there is one reaper in a process.
-var host *proc.Host
+// host starts the processes of all tests.
+var host *proc.Host //nolint:gochecknoglobals // there can be one reaper in a program, and TestMain is where it begins
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
 		var err error
-		host, err = proc.NewHost(proc.HostOptions{Subreaper: true, RunToken: testToken})
+		host, err = proc.NewHost(proc.HostOptions{Subreaper: true, RunToken: testToken()})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
@@ -93,7 +93,7 @@ func newRigIn(t *testing.T, dir string, cfg Config) *rig {
 	}
 	r.s, err = New(cfg, Deps{
 		Host: host, Store: r.store, Bus: r.bus, Log: zerolog.New(zerolog.NewTestWriter(t)),
-		StateDir: dir, RunToken: testToken, LogDir: filepath.Join(dir, "logs"),
+		StateDir: dir, RunToken: testToken(), LogDir: filepath.Join(dir, "logs"),
 	})
 	if err != nil {
 		t.Fatal(err)

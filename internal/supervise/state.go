@@ -60,11 +60,11 @@ func Triggers() []Trigger {
 	}
 }
 
+// What stands in the table where no state follows. They have no type, because
+// they are no states.
 const (
-	// stay: the trigger may come and changes nothing.
-	stay State = "-"
-	// never: the trigger cannot come; if it does, there is a defect.
-	never State = "!"
+	stay  = "-" // the trigger may come and changes nothing
+	never = "!" // the trigger cannot come; if it does, there is a defect
 )
 
 // table is total: a row for each state, a column for each trigger, in the
