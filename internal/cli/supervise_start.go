@@ -143,6 +143,9 @@ func startBackground(a *app.App) (*background, error) {
 func backgroundArgs(a *app.App) []string {
 	line := []string{procopsName, "--" + flagStateDir, a.StateDir}
 	if path := a.Config.Path(); path != "" {
+		if absolute, err := filepath.Abs(path); err == nil {
+			path = absolute // for who looks at the list of processes
+		}
 		line = append(line, "--"+flagConfig, path)
 	}
 	return append(line, "supervise", "run", "--"+flagQuiet, "--"+flagTimestamps, "--"+flagLogFile, backgroundLog(a))
