@@ -6,22 +6,29 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"procops/internal/cli"
 )
 
 func main() {
-	// SIGPIPE is caught so that a reader that goes away is a write error
-	// and not the end of a supervisor and its children.
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT,
-		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE)
 	os.Exit(cli.Main(context.Background(), cli.IO{
 		Stdin:   os.Stdin,
 		Stdout:  os.Stdout,
 		Stderr:  os.Stderr,
-		Signals: signals,
+		Signals: sync.OnceValue(signals),
 		Getenv:  os.LookupEnv,
 	}, os.Args))
+}
+
+// signals catches the signals that a command may want to treat in its own way.
+// Until a command asks for them they do what they do to every program. SIGPIPE
+// is among them so that a reader that goes away is a write error, and not the
+// end of a supervisor and its children.
+func signals() <-chan os.Signal {
+	caught := make(chan os.Signal, 16)
+	signal.Notify(caught, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT,
+		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE)
+	return caught
 }

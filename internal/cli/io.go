@@ -12,7 +12,7 @@ type IO struct {
 	Stdin   *os.File
 	Stdout  *os.File
 	Stderr  *os.File
-	Signals <-chan os.Signal // signals to the process, in order
+	Signals func() <-chan os.Signal // catches the signals to the process from the first call on; always the same channel
 	Getenv  func(string) (string, bool)
 }
 
@@ -26,12 +26,13 @@ func (e *signalError) Error() string { return fmt.Sprintf("ended by signal %s", 
 // their own way read IO.Signals themselves instead.
 func (io IO) untilSignal(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
+	signals := io.Signals()
 	go func() {
 		for {
 			select {
 			case <-ctx.Done():
 				return
-			case s := <-io.Signals:
+			case s := <-signals:
 				sig, ok := s.(syscall.Signal)
 				if !ok || sig == syscall.SIGUSR1 || sig == syscall.SIGUSR2 {
 					continue

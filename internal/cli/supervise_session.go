@@ -79,9 +79,10 @@ func (s *session) newLog() (zerolog.Logger, error) {
 // run runs the tree, closes everything and reports how it ended.
 func (s *session) run() error {
 	over, conducted := make(chan struct{}), make(chan struct{})
+	signals := s.io.Signals() // from here on they are ours, before anything is started
 	go func() {
 		defer close(conducted)
-		s.conduct(over)
+		s.conduct(signals, over)
 	}()
 	report, err := s.supervise()
 	closing, cancel := context.WithTimeout(context.Background(), closePatience)
@@ -156,18 +157,21 @@ func (s *session) flush() {
 	}
 }
 
-// conduct does what signals ask for until all is over.
-func (s *session) conduct(over <-chan struct{}) {
-	progress := time.NewTicker(progressInterval)
-	defer progress.Stop()
+// conduct does what signals ask for until all is over, and while the tree is
+// being stopped it says what is waited for.
+func (s *session) conduct(signals <-chan os.Signal, over <-chan struct{}) {
+	stopping := s.ctx.Done()
+	var progress <-chan time.Time // nothing wakes an idle supervisor
 	for {
 		select {
-		case sig := <-s.io.Signals:
+		case sig := <-signals:
 			s.signal(sig)
-		case <-progress.C:
-			if s.ctx.Err() != nil {
-				s.tellProgress()
-			}
+		case <-stopping:
+			ticker := time.NewTicker(progressInterval)
+			defer ticker.Stop()
+			stopping, progress = nil, ticker.C
+		case <-progress:
+			s.tellProgress()
 		case <-over:
 			return
 		}
