@@ -37,6 +37,7 @@ func helpers() map[string]func() error {
 		"foreground":   helpForeground,
 		"open files":   helpOpenFiles,
 		"signals":      helpSignals,
+		"stopping":     helpStopping,
 		"unprivileged": helpUnprivileged,
 	}
 }

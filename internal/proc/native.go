@@ -168,6 +168,9 @@ func endedChild() int {
 	return max(int(C.procops_ended()), 0)
 }
 
+// wasStopped reports whether a child has been stopped since this was asked last.
+func wasStopped(pid int) bool { return C.procops_stopped(C.pid_t(pid)) != 0 }
+
 // setForeground makes group the foreground group of the terminal fd.
 func setForeground(fd, group int) error {
 	if e := C.procops_foreground(C.int(fd), C.pid_t(group)); e != 0 {

@@ -85,6 +85,9 @@ void procops_spawn(struct procops_spawn *request);
 // -1 if there are no children.
 pid_t procops_ended(void);
 
+// Whether a child has been stopped by a signal since this was asked last.
+int procops_stopped(pid_t pid);
+
 // Makes group the foreground group of the terminal fd; returns an errno.
 int procops_foreground(int fd, pid_t group);
 

@@ -115,6 +115,7 @@ func (p *Process) ended(exit Exit) {
 	p.exit = exit
 	p.group.reaped = true
 	p.takeTerminal()
+	p.group.terminal = nil
 	close(p.exited)
 	p.look()
 }
@@ -143,17 +144,4 @@ func (p *Process) settle() {
 		p.group.captures = nil
 		close(p.gone)
 	}
-}
-
-// takeTerminal makes procops' group the foreground group again, if the child's
-// still is.
-func (p *Process) takeTerminal() {
-	if p.group.terminal == nil {
-		return
-	}
-	fd := int(p.group.terminal.Fd())
-	if now, err := foreground(fd); err == nil && now == p.PID() {
-		_ = setForeground(fd, syscall.Getpgrp())
-	}
-	p.group.terminal = nil
 }

@@ -72,6 +72,9 @@ func (r *reaper) run(signals <-chan os.Signal, quit <-chan struct{}) {
 		for pid := endedChild(); pid > 0; pid = endedChild() {
 			r.reap(pid)
 		}
+		for _, p := range r.inForeground() {
+			p.stopTogether()
+		}
 		if delay := r.lookAround(); delay > 0 {
 			timer.Reset(delay)
 		} else {
@@ -178,8 +181,11 @@ func (r *reaper) enter(p *Process, pid int) map[int]ending {
 	}
 	if ended {
 		r.finish(p, end.exit)
-	} else {
-		r.leaders[pid] = p
+		return early
+	}
+	r.leaders[pid] = p
+	if p.group.terminal != nil {
+		r.wake() // it may have been stopped already
 	}
 	return early
 }

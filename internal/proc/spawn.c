@@ -236,6 +236,13 @@ pid_t procops_ended(void)
 	return info.si_pid;
 }
 
+int procops_stopped(pid_t pid)
+{
+	siginfo_t info;
+	info.si_pid = 0;
+	return waitid(P_PID, pid, &info, WSTOPPED | WNOHANG) == 0 && info.si_pid == pid;
+}
+
 int procops_foreground(int fd, pid_t group)
 {
 	uint64_t stop = (uint64_t)1 << (SIGTTOU - 1), before;

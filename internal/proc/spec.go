@@ -17,8 +17,9 @@ type Spec struct {
 	// group of its own; it always gets one of the two.
 	Session bool
 	// Foreground makes the program's group the foreground group of the terminal
-	// that Stdin is, and procops' group again when the program has ended. Without
-	// a terminal, or with Session, it does nothing.
+	// that Stdin is, and procops' group again when the program has ended; when the
+	// program is stopped from the terminal, procops stops, too. Stdin stays open
+	// until then. Without a terminal, or with Session, it does nothing.
 	Foreground bool
 
 	Stdin          *os.File // nil: /dev/null

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -74,6 +75,42 @@ func TestSignalsAreDefaultInTheChild(t *testing.T) {
 	for _, field := range []string{"SigBlk", "SigIgn", "SigCgt"} {
 		if !strings.Contains(string(out), field+":\t0000000000000000\n") {
 			t.Errorf("%s is not empty:\n%s", field, out)
+		}
+	}
+}
+
+// helpStopping runs a program that stops its group as Ctrl-Z does.
+func helpStopping() error {
+	h, err := NewHost(HostOptions{})
+	if err != nil {
+		return err
+	}
+	s := shSpec("kill -TSTP 0; echo goes on; read line; echo got $line")
+	s.Stdin, s.Stdout, s.Stderr, s.Foreground = os.Stdin, os.Stdout, os.Stderr, true
+	p, err := h.Start(s)
+	if err != nil {
+		return err
+	}
+	<-p.Gone()
+	return h.Close()
+}
+
+func TestStoppedFromTheTerminal(t *testing.T) {
+	s := helperSpec(t, "stopping")
+	for name, c := range map[string]struct{ command, want string }{
+		// A shell with job control sees that procops has stopped and continues it.
+		"with a shell": {`bash -mc "` + s.Argv[0] + `; echo stopped; fg >/dev/null; echo ended"`, "stopped\ngoes on\ngot one\nended\n"},
+		// Nobody could continue it.
+		"without": {"exec " + s.Argv[0], "goes on\ngot one\n"},
+	} {
+		cmd := exec.CommandContext(t.Context(), "script", "-qec", c.command, "/dev/null")
+		cmd.Env = slices.Concat(s.Env, []string{"SHELL=/bin/sh"})
+		cmd.Stdin = strings.NewReader("one\n")
+		out, err := cmd.CombinedOutput()
+		text := strings.ReplaceAll(string(out), "\r", "")
+		text = strings.TrimPrefix(text, "one\n") // the echo of the terminal
+		if err != nil || !strings.Contains(text, c.want) {
+			t.Errorf("%s: got %q, %v, want %q", name, text, err, c.want)
 		}
 	}
 }
