@@ -197,7 +197,7 @@ func (h *Host) launch(s *Spec) (*launch, error) {
 	}
 	return &launch{
 		path: path, dir: s.Dir, argv: s.Argv, env: env, session: s.Session,
-		user: s.User, umask: s.Umask, nice: s.Nice, limits: s.Limits.list(),
+		user: s.User.change(), umask: s.Umask, nice: s.Nice, limits: s.Limits.list(),
 	}, nil
 }
 

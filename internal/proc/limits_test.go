@@ -78,6 +78,49 @@ func (u Umask) octal() string {
 	return string(text)
 }
 
+// needsRoot reports whether the tests run as root. Otherwise it checks that s is
+// refused.
+func needsRoot(t *testing.T, h *Host, s Spec) bool {
+	t.Helper()
+	if os.Getuid() == 0 {
+		return true
+	}
+	if _, err := h.Start(s); !errors.Is(err, syscall.EPERM) {
+		t.Errorf("change of user without privileges: %v", err)
+	}
+	return false
+}
+
+// An ordinary user may name itself.
+func TestOwnUser(t *testing.T) {
+	h := newTestHost(t, HostOptions{})
+	groups, err := os.Getgroups()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := &User{UID: uint32(os.Getuid()), GID: uint32(os.Getgid())}
+	for _, g := range groups {
+		own.Groups = append(own.Groups, uint32(g))
+	}
+	if own.change() != nil {
+		t.Errorf("%+v is taken for another user", own)
+	}
+	s := shSpec("id -u")
+	s.User = own
+	if out, _, _ := run(t, h, s); out != strconv.Itoa(os.Getuid())+"\n" {
+		t.Errorf("runs as %q", out)
+	}
+	for _, other := range []User{
+		{UID: own.UID + 1, GID: own.GID, Groups: own.Groups},
+		{UID: own.UID, GID: own.GID + 1, Groups: own.Groups},
+		{UID: own.UID, GID: own.GID, Groups: append([]uint32{4321}, own.Groups...)},
+	} {
+		if other.change() == nil {
+			t.Errorf("%+v is taken for %+v", other, own)
+		}
+	}
+}
+
 func TestUserFromInside(t *testing.T) {
 	h := newTestHost(t, HostOptions{Guard: true})
 	nobody, err := LookupUser("nobody", "")
@@ -89,6 +132,9 @@ func TestUserFromInside(t *testing.T) {
 	s := shSpec(`id -u; id -g; id -G; echo $HOME $USER; grep -E '^(Cap(Prm|Eff)|Uid|Gid):' /proc/self/status | tr '\t' ' '; ls ` + dir)
 	s.User = nobody
 	s.Env = append(os.Environ(), nobody.Env()...)
+	if !needsRoot(t, h, s) {
+		return
+	}
 	out, stderr, _ := run(t, h, s)
 	uid, gid := strconv.Itoa(int(nobody.UID)), strconv.Itoa(int(nobody.GID))
 	four := func(id string) string { return strings.TrimSpace(strings.Repeat(" "+id, 4)) }
@@ -110,8 +156,11 @@ func TestUserFromInside(t *testing.T) {
 func TestNoUserKeepsNoGroups(t *testing.T) {
 	h := newTestHost(t, HostOptions{})
 	s := shSpec("id -G")
-	s.User = &User{UID: 65534, GID: 65534}
-	if out, _, _ := run(t, h, s); out != "65534\n" {
+	s.User = &User{UID: 4321, GID: 4321}
+	if !needsRoot(t, h, s) {
+		return
+	}
+	if out, _, _ := run(t, h, s); out != "4321\n" {
 		t.Errorf("groups %q", out)
 	}
 }
@@ -120,7 +169,10 @@ func TestNoUserKeepsNoGroups(t *testing.T) {
 func TestParentDeathSignalOfAnotherUser(t *testing.T) {
 	h := newTestHost(t, HostOptions{})
 	s := Spec{Argv: []string{"perl", "-e", `my $PR_GET_PDEATHSIG = 2; syscall(157, $PR_GET_PDEATHSIG, my $x = pack("i", 0)); print unpack("i", $x)`}}
-	s.User = &User{UID: 65534, GID: 65534}
+	s.User = &User{UID: 4321, GID: 4321}
+	if !needsRoot(t, h, s) {
+		return
+	}
 	if out, stderr, _ := run(t, h, s); out != "9" {
 		t.Errorf("signal %q (%s)", out, stderr)
 	}
@@ -129,7 +181,9 @@ func TestParentDeathSignalOfAnotherUser(t *testing.T) {
 func TestWithoutPrivileges(t *testing.T) {
 	s := helperSpec(t, "unprivileged")
 	h := newTestHost(t, HostOptions{})
-	s.User = &User{UID: 65534, GID: 65534}
+	if os.Getuid() == 0 {
+		s.User = &User{UID: 65534, GID: 65534}
+	}
 	s.Dir = "/"
 	// The test binary lies in a directory of root's.
 	file, err := os.Open(s.Argv[0])
@@ -180,7 +234,7 @@ func TestLookupUser(t *testing.T) {
 	if byNumber, err := LookupUser("0", "daemon"); err != nil || byNumber.Name != "root" || byNumber.GID != 1 {
 		t.Errorf("0: %+v, %v", byNumber, err)
 	}
-	if self, err := LookupUser("", "daemon"); err != nil || self.UID != 0 || self.GID != 1 {
+	if self, err := LookupUser("", "daemon"); err != nil || int(self.UID) != os.Getuid() || self.GID != 1 {
 		t.Errorf("group only: %+v, %v", self, err)
 	}
 	if unknown, err := LookupUser("123456", "654321"); err != nil || unknown.UID != 123456 || unknown.GID != 654321 || len(unknown.Groups) != 1 {

@@ -1,7 +1,6 @@
 package proc
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -49,9 +48,7 @@ func lookPath(name string, env []string) (string, error) {
 		candidate := filepath.Join(dir, name)
 		info, err := os.Stat(candidate)
 		switch {
-		case err != nil:
-			denied = denied || errors.Is(err, fs.ErrPermission)
-		case info.IsDir():
+		case err != nil || info.IsDir():
 		case info.Mode().Perm()&0o111 == 0:
 			denied = true
 		default:

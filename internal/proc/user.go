@@ -3,6 +3,7 @@ package proc
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"os/user"
@@ -125,6 +126,30 @@ func parseID(text string) (uint32, error) {
 		return 0, fmt.Errorf("invalid id %q", text)
 	}
 	return uint32(n), nil
+}
+
+// change returns the user, or nil if procops runs as just this user: then there is
+// nothing to change, which would need privileges.
+func (u *User) change() *User {
+	if u == nil || int(u.UID) != os.Getuid() || int(u.UID) != os.Geteuid() || int(u.GID) != os.Getgid() || int(u.GID) != os.Getegid() {
+		return u
+	}
+	now, err := os.Getgroups()
+	if err != nil {
+		return u
+	}
+	member := map[int]bool{os.Getgid(): true}
+	for _, g := range now {
+		member[g] = true
+	}
+	wanted := map[int]bool{int(u.GID): true}
+	for _, g := range u.Groups {
+		wanted[int(g)] = true
+	}
+	if !maps.Equal(member, wanted) {
+		return u
+	}
+	return nil
 }
 
 // Env returns the variables that say who one is: HOME, USER and LOGNAME.

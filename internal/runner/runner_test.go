@@ -241,14 +241,19 @@ func TestEnvironmentDirectoryAndLimits(t *testing.T) {
 	h := newHost(t)
 	files := uint64(99)
 	mask := proc.Umask(0o77)
-	r := mustRun(t, h, Unit{
+	u := Unit{
 		Command: sh("echo $A; pwd; ulimit -n; umask; id -u"),
 		Env:     []string{"A=1", "PATH=/usr/bin:/bin"},
 		Dir:     "/usr", Umask: &mask,
 		Limits: proc.Limits{Files: &files},
-		User:   &proc.User{UID: 65534, GID: 65534},
-	})
-	if string(r.Output) != "1\n/usr\n99\n0077\n65534\n" {
+	}
+	uid := os.Getuid()
+	if uid == 0 {
+		uid = 4321
+		u.User = &proc.User{UID: 4321, GID: 4321}
+	}
+	r := mustRun(t, h, u)
+	if string(r.Output) != "1\n/usr\n99\n0077\n"+strconv.Itoa(uid)+"\n" {
 		t.Errorf("got %q (%s)", r.Output, r.Diagnostics)
 	}
 }
