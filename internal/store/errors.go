@@ -15,6 +15,9 @@ import (
 // ErrClosed is returned for the use of a closed store.
 var ErrClosed = errors.New("the state store is closed")
 
+// ErrBehind is returned by Enqueue while too many updates wait already.
+var ErrBehind = errors.New("cannot write state: too much waits to be written already")
+
 // openError says what is wrong with the state at path and what helps.
 func openError(path string, err error) error {
 	e := fault.Wrap(fault.Failure, err, "cannot open state %q", path)

@@ -149,9 +149,11 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 // Enqueue hands fn to the writer and does not wait for the commit; done, if
 // not nil, is called in the writer's goroutine with the outcome and must not
 // block. Updates of one caller are committed in the order it enqueued them.
-// Enqueue blocks while the writer is more than queueLength updates behind.
+// Enqueue never waits: while the writer is more than queueLength updates behind,
+// because the disk stands still or another process holds the state, it returns
+// ErrBehind, and neither fn nor done is called.
 func (s *Store) Enqueue(fn func(*Tx) error, done func(error)) error {
-	return s.writer.submit(context.Background(), request{fn: fn, done: done})
+	return s.writer.offer(request{fn: fn, done: done})
 }
 
 // Record records e alone, publishes it, and returns it as it was recorded.

@@ -474,3 +474,30 @@ func TestDiskFullAnswersAll(t *testing.T) {
 		t.Errorf("recorded %q", got)
 	}
 }
+
+// TestEnqueueNeverWaits: a writer that stands still costs the caller nothing.
+func TestEnqueueNeverWaits(t *testing.T) {
+	s := openTest(t, Options{})
+	free, held := make(chan struct{}), make(chan struct{})
+	if err := s.Enqueue(func(*Tx) error { close(held); <-free; return nil }, nil); err != nil {
+		t.Fatal(err)
+	}
+	<-held
+	nothing := func(*Tx) error { return nil }
+	var err error
+	for range queueLength + 1 {
+		if err = s.Enqueue(nothing, nil); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, ErrBehind) {
+		t.Errorf("the queue is full, and Enqueue said %v", err)
+	}
+	close(free)
+	if err := s.Update(t.Context(), nothing); err != nil {
+		t.Errorf("after the stand-still: %v", err)
+	}
+	if err := s.Enqueue(nothing, nil); err != nil {
+		t.Errorf("Enqueue after the stand-still: %v", err)
+	}
+}

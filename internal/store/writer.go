@@ -15,8 +15,8 @@ import (
 
 const (
 	// queueLength is how many updates may wait for the writer before Enqueue
-	// blocks. It bounds memory when the disk stands still.
-	queueLength = 16384
+	// refuses more. It bounds memory when the disk stands still.
+	queueLength = 8192
 	// batchLimit bounds a transaction, so that writers in other processes get
 	// their turn within milliseconds.
 	batchLimit = 1024
@@ -83,6 +83,21 @@ func (w *writer) submit(ctx context.Context, r request) error {
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+}
+
+// offer is submit for those who cannot wait.
+func (w *writer) offer(r request) error {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	if w.closed {
+		return ErrClosed
+	}
+	select {
+	case w.queue <- r:
+		return nil
+	default:
+		return ErrBehind
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -16,11 +17,10 @@ import (
 // journal records what happens to the tree, in order, without making the loop
 // wait for the disk. What cannot be recorded is published all the same.
 type journal struct {
-	store *store.Store
-	bus   *event.Bus
-	log   zerolog.Logger
-	// failing belongs to the store's writer goroutine, which calls recorded.
-	failing bool
+	store   *store.Store
+	bus     *event.Bus
+	log     zerolog.Logger
+	failing atomic.Bool // the last attempt to record has failed
 }
 
 func newJournal(st *store.Store, bus *event.Bus, log zerolog.Logger) *journal {
@@ -57,24 +57,24 @@ func (j *journal) record(e event.Event, save func(*store.Tx) error) {
 		return save(tx)
 	}, func(err error) { j.recorded(e, err) })
 	if err != nil {
-		j.bus.Publish(e) // the writer is too far behind, or closed
+		j.recorded(e, err) // the writer is too far behind, or closed
 	}
 }
 
-// recorded is called after each commit or failure of it, and says once when
-// recording fails and once when it works again.
+// recorded is called after each commit or failure of it, from the store's
+// goroutine or the loop. It says once when recording fails and once when it
+// works again.
 func (j *journal) recorded(e event.Event, err error) {
-	if err != nil {
-		j.bus.Publish(e)
+	if err == nil {
+		if j.failing.CompareAndSwap(true, false) {
+			j.log.Info().Msg("events and states are recorded again")
+		}
+		return
 	}
-	switch {
-	case err != nil && !j.failing:
-		j.failing = true
+	if j.failing.CompareAndSwap(false, true) {
 		j.log.Error().Err(err).Msg("cannot record events and states; supervision goes on without")
-	case err == nil && j.failing:
-		j.failing = false
-		j.log.Info().Msg("events and states are recorded again")
 	}
+	j.bus.Publish(e)
 }
 
 // want records what an operator wants of the processes.
