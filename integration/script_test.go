@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os/exec"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -189,13 +188,7 @@ func cmdEventually(ts *testscript.TestScript, neg bool, args []string) {
 
 func cmdPort(ts *testscript.TestScript, neg bool, args []string) {
 	s := of(ts, neg, args, 1, "port VARIABLE...")
-	var taken []int
-	for _, name := range args {
-		port := harness.FreePort(s.sandbox.TB())
-		for slices.Contains(taken, port) {
-			port = harness.FreePort(s.sandbox.TB())
-		}
-		taken = append(taken, port)
-		ts.Setenv(name, strconv.Itoa(port))
+	for i, port := range harness.FreePorts(s.sandbox.TB(), len(args)) {
+		ts.Setenv(args[i], strconv.Itoa(port))
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -28,6 +29,18 @@ func FreePort(tb testing.TB) int {
 	}
 	tb.Fatal("cannot find a free port")
 	return 0
+}
+
+// FreePorts returns n different free ports.
+func FreePorts(tb testing.TB, n int) []int {
+	tb.Helper()
+	var ports []int
+	for len(ports) < n {
+		if port := FreePort(tb); !slices.Contains(ports, port) {
+			ports = append(ports, port)
+		}
+	}
+	return ports
 }
 
 // Loopback returns the address of a port on loopback.
