@@ -103,7 +103,7 @@ func newRoot(io IO) *cli.App {
 	for _, c := range root.Commands {
 		prepare(c)
 	}
-	root.Action = func(c *cli.Context) error { return unknownCommand(c) }
+	root.Action = unknownCommand
 	return root
 }
 
