@@ -45,9 +45,9 @@ func started(t *testing.T, config string) (s *harness.Sandbox, stop func()) {
 }
 
 // statusOf returns the status as JSON has it, by name.
-func statusOf(t *testing.T, s *harness.Sandbox, args ...string) map[string]processStatus {
+func statusOf(t *testing.T, s *harness.Sandbox) map[string]processStatus {
 	t.Helper()
-	r := s.Procops(append([]string{"supervise", "status", "--json"}, args...)...)
+	r := s.Procops("supervise", "status", "--json")
 	var status struct{ Processes []processStatus }
 	if err := json.Unmarshal([]byte(r.Stdout), &status); err != nil {
 		t.Fatalf("%v: %s", err, r)

@@ -161,16 +161,17 @@ func (s *session) flush() {
 // being stopped it says what is waited for.
 func (s *session) conduct(signals <-chan os.Signal, over <-chan struct{}) {
 	stopping := s.ctx.Done()
-	var progress <-chan time.Time // nothing wakes an idle supervisor
+	progress := time.NewTicker(progressInterval)
+	defer progress.Stop()
+	progress.Stop() // nothing wakes an idle supervisor
 	for {
 		select {
 		case sig := <-signals:
 			s.signal(sig)
 		case <-stopping:
-			ticker := time.NewTicker(progressInterval)
-			defer ticker.Stop()
-			stopping, progress = nil, ticker.C
-		case <-progress:
+			stopping = nil
+			progress.Reset(progressInterval)
+		case <-progress.C:
 			s.tellProgress()
 		case <-over:
 			return
