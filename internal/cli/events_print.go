@@ -3,10 +3,12 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
+	"syscall"
 	"unicode"
 
 	"procops/internal/event"
@@ -40,6 +42,11 @@ func (p *eventPrinter) print(events []event.Event) error {
 		p.text(e)
 	}
 	_, err := p.w.Write(p.line.Bytes())
+	if errors.Is(err, syscall.EPIPE) {
+		// Nobody reads any more, as in `procops events -f | head`: no error, but
+		// the end, as for every program in a pipe.
+		return &signalError{syscall.SIGPIPE}
+	}
 	return err
 }
 
@@ -54,6 +61,9 @@ func (p *eventPrinter) text(e event.Event) {
 
 // flatten writes the fields of a JSON object as key=value, in their order.
 func flatten(raw json.RawMessage) string {
+	if len(raw) == 0 {
+		return ""
+	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
 		return oneLine(strings.TrimSpace(string(raw)))
