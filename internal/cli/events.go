@@ -78,7 +78,7 @@ func eventsListCommand(io IO) *cli.Command {
 
 // withEvents calls fn with the opened state.
 func withEvents(c *cli.Context, io IO, fn func(context.Context, *store.Store) error) (err error) {
-	a, err := openBrief(c, io, "events")
+	a, err := openApp(c, io, "events", brief)
 	if err != nil {
 		return err
 	}

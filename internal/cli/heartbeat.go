@@ -36,7 +36,7 @@ func heartbeatCommand(io IO) *cli.Command {
 
 // withList calls fn with the list of heartbeats and closes the state.
 func withList(c *cli.Context, io IO, fn func(context.Context, *heartbeat.List) error) (err error) {
-	a, err := openBrief(c, io, "heartbeat")
+	a, err := openApp(c, io, "heartbeat", brief)
 	if err != nil {
 		return err
 	}
@@ -48,22 +48,20 @@ func withList(c *cli.Context, io IO, fn func(context.Context, *heartbeat.List) e
 	return fn(c.Context, list)
 }
 
+// lifetime says how long a command uses procops.
+type lifetime bool
+
+const (
+	brief   lifetime = true // does one thing and ends
+	lasting lifetime = false
+)
+
 // openApp opens procops for a command that speaks as source.
-func openApp(c *cli.Context, io IO, source string) (*app.App, error) {
-	return app.Open(appOptions(c, io, source))
-}
-
-// openBrief is openApp for a command that does one thing and ends.
-func openBrief(c *cli.Context, io IO, source string) (*app.App, error) {
-	opt := appOptions(c, io, source)
-	opt.Brief = true
-	return app.Open(opt)
-}
-
-func appOptions(c *cli.Context, io IO, source string) app.Options {
-	return app.Options{
+func openApp(c *cli.Context, io IO, source string, l lifetime) (*app.App, error) {
+	return app.Open(app.Options{
 		Source: source, Config: c.String(flagConfig), StateDir: c.String(flagStateDir), Getenv: io.Getenv,
-	}
+		Brief: l == brief,
+	})
 }
 
 const (

@@ -45,7 +45,7 @@ func runHeartbeat(c *cli.Context, io IO) (err error) {
 	if err != nil {
 		return err
 	}
-	a, err := openBrief(c, io, "heartbeat")
+	a, err := openApp(c, io, "heartbeat", brief)
 	if err != nil && wrap.NoOverlap {
 		return err // where the lock is, the config says
 	}

@@ -60,7 +60,7 @@ func dial(c *cli.Context, io IO) (*control.Client, error) {
 		}
 		return control.Dial((&app.App{StateDir: absolute}).SocketPath()), nil
 	}
-	a, err := openApp(c, io, "supervise")
+	a, err := openApp(c, io, "supervise", lasting)
 	if err != nil {
 		return nil, err
 	}

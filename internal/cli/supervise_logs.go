@@ -105,7 +105,7 @@ func followLogs(ctx context.Context, c *cli.Context, io IO, client *control.Clie
 
 // oldLogs prints the last lines of the log files.
 func oldLogs(c *cli.Context, io IO, request supervise.LogRequest) error {
-	a, err := openApp(c, io, "supervise")
+	a, err := openApp(c, io, "supervise", lasting)
 	if err != nil {
 		return err
 	}

@@ -89,7 +89,7 @@ func runSupervise(c *cli.Context, io IO) (err error) {
 	if err != nil {
 		return err
 	}
-	a, err := openApp(c, io, "supervise")
+	a, err := openApp(c, io, "supervise", lasting)
 	if err != nil {
 		return err
 	}

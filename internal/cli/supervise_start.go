@@ -61,7 +61,7 @@ func startSupervisor(c *cli.Context, io IO) error {
 	if patience == 0 {
 		patience = startPatience
 	}
-	a, err := openApp(c, io, "supervise")
+	a, err := openApp(c, io, "supervise", lasting)
 	if err != nil {
 		return err
 	}
