@@ -19,8 +19,9 @@ const (
 
 // settle are the delays after a write to the log file until its commit is
 // visible: SQLite writes the pages first, and makes them known, after an fsync
-// in Durability Power, in shared memory, which gives no sign.
-var settle = [...]time.Duration{0, time.Millisecond, 4 * time.Millisecond, 20 * time.Millisecond, 75 * time.Millisecond}
+// in Durability Power, in shared memory, which gives no sign. The first also
+// bounds how often the log is read beside processes that write without a pause.
+var settle = [...]time.Duration{time.Millisecond, 4 * time.Millisecond, 20 * time.Millisecond, 75 * time.Millisecond}
 
 // Follow calls fn with the recorded events that match f, in ascending order of
 // id, and then with each further one as soon as any process has recorded it;
@@ -42,7 +43,7 @@ func (s *Store) Follow(ctx context.Context, f EventFilter, fn func([]event.Event
 			return err
 		}
 		if changed {
-			err = cursor.settled(ctx)
+			err = cursor.settled(ctx, changes)
 		} else {
 			err = cursor.catchUp(ctx)
 		}
@@ -77,21 +78,25 @@ func (c *cursor) start(ctx context.Context) error {
 	return c.catchUp(ctx)
 }
 
-// settled delivers what a change has brought, once it is visible.
-func (c *cursor) settled(ctx context.Context) error {
-	for _, delay := range settle {
-		if err := sleep(ctx, delay); err != nil {
+// settled delivers what a change has brought, once it is visible. A further
+// change begins the waiting anew.
+func (c *cursor) settled(ctx context.Context, changes *watch) error {
+	if err := sleep(ctx, settle[0]); err != nil {
+		return err
+	}
+	for next := 1; ; next++ {
+		if err := c.catchUp(ctx); err != nil || next == len(settle) {
 			return err
 		}
-		before := c.filter.AfterID
-		if err := c.catchUp(ctx); err != nil {
-			return err
+		changed, err := changes.wait(ctx, settle[next])
+		if changed && err == nil {
+			next = 0
+			err = sleep(ctx, settle[0])
 		}
-		if c.filter.AfterID > before {
-			return nil
+		if err != nil {
+			return err
 		}
 	}
-	return nil
 }
 
 // catchUp delivers everything after the cursor, in chunks.
@@ -137,9 +142,6 @@ func (c *cursor) deliver(ctx context.Context, f EventFilter) (n int, err error) 
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
-	if d == 0 {
-		return context.Cause(ctx)
-	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
