@@ -1,22 +1,25 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"procops/internal/fault"
+	"procops/internal/proc"
 )
 
 // lockSupervisor takes the state directory for one supervisor. The kernel
 // holds the lock and drops it with the process, however that ends, so a stale
 // file means nothing; the pid in it is for people.
-func lockSupervisor(dir string) (release func() error, err error) {
+func lockSupervisor(ctx context.Context, dir string) (release func() error, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fault.Wrap(fault.Failure, err, "cannot make state directory %q", dir).
 			WithHint("choose another one with --state-dir")
@@ -27,13 +30,13 @@ func lockSupervisor(dir string) (release func() error, err error) {
 		return nil, fault.Wrap(fault.Failure, err, "cannot lock state directory %q", dir).
 			WithHint("make it writable for this user, or choose another one with --state-dir")
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		holder, _ := io.ReadAll(io.LimitReader(f, 32))
+	if err := takeLock(ctx, f); err != nil {
+		pid := holder(f)
 		_ = f.Close()
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, fmt.Errorf("cannot lock %q: %w", path, err)
 		}
-		return nil, fault.New(fault.Conflict, "a supervisor already runs on state directory %q (pid %s)", dir, strings.TrimSpace(string(holder))).
+		return nil, fault.New(fault.Conflict, "a supervisor already runs on state directory %q (pid %d)", dir, pid).
 			WithHint("`procops supervise status` shows it; another one needs another --state-dir")
 	}
 	if err := writePID(f); err != nil {
@@ -41,6 +44,43 @@ func lockSupervisor(dir string) (release func() error, err error) {
 		return nil, fmt.Errorf("cannot write %q: %w", path, err)
 	}
 	return f.Close, nil
+}
+
+// A supervisor that was killed while it started a child leaves the lock to that
+// child until it has become another program or followed its parent: a matter of
+// milliseconds.
+const (
+	lockPatience = 5 * time.Second
+	lockLook     = 2 * time.Millisecond
+)
+
+// takeLock takes the lock of f. While it is held and its owner is dead, or has
+// not written its pid yet, it waits. The error is EWOULDBLOCK when another owner
+// lives.
+func takeLock(ctx context.Context, f *os.File) error {
+	ctx, cancel := context.WithTimeout(ctx, lockPatience)
+	defer cancel()
+	look := time.NewTicker(lockLook)
+	defer look.Stop()
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil || !errors.Is(err, unix.EWOULDBLOCK) || proc.Runs(holder(f)) {
+			return err
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// holder returns the pid in the lock file, 0 if there is none.
+func holder(f *os.File) int {
+	text := make([]byte, 32)
+	n, _ := f.ReadAt(text, 0)
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(text[:n]))) // 0 if it is none
+	return pid
 }
 
 func writePID(f *os.File) error {

@@ -73,7 +73,7 @@ func (a *App) newSupervisor(ctx context.Context, opt SuperviseOptions) (*supervi
 	if err := a.Config.CheckPrograms(); err != nil {
 		return nil, err
 	}
-	release, err := lockSupervisor(a.StateDir)
+	release, err := lockSupervisor(ctx, a.StateDir)
 	if err != nil {
 		return nil, err
 	}

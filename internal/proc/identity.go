@@ -81,6 +81,16 @@ func gone(err error) error {
 	return err
 }
 
+// Runs reports whether a process with this pid exists and has not ended. Where
+// the pid may have been used again, Identity.Alive tells.
+func Runs(pid int) bool {
+	if pid <= 0 {
+		return false
+	}
+	s, err := readStat(pid)
+	return err == nil && !s.dead()
+}
+
 // stat is what proc needs of /proc/PID/stat, see proc_pid_stat(5).
 type stat struct {
 	state   byte
