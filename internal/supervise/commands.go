@@ -201,7 +201,8 @@ func (s *Supervisor) bringDown(targets []*process) (reached []func() bool) {
 		if p.state == StateFatal {
 			s.fire(p, TriggerStop, "")
 		}
-		reached = append(reached, func() bool { return p.state.AtRest() })
+		// Whoever starts it meanwhile has the last word.
+		reached = append(reached, func() bool { return p.down() || p.wanted })
 	}
 	s.halt(targets)
 	return reached
@@ -210,14 +211,15 @@ func (s *Supervisor) bringDown(targets []*process) (reached []func() bool) {
 func (s *Supervisor) bringAgain(targets []*process) (reached []func() bool) {
 	var running []*process
 	for _, p := range targets {
-		before := p.runs
+		decided := p.decided(p.runs)
 		if p.state.AtRest() {
 			s.fire(p, TriggerStart, "")
 		} else {
 			p.again = true
 			running = append(running, p)
 		}
-		reached = append(reached, func() bool { return p.runs > before && p.decided(before)() })
+		// again lasts until it is down, or until somebody wants it to stay down.
+		reached = append(reached, func() bool { return !p.again && decided() || p.stuck() })
 	}
 	s.halt(running)
 	return reached
@@ -235,14 +237,16 @@ func (p *process) decided(before int) func() bool {
 		case StateStopped:
 			return !p.again
 		default:
-			return false
+			return p.stuck()
 		}
 	}
 }
 
 // wait returns when a condition on the tree has come true.
 func (s *Supervisor) wait(ctx context.Context, reached func() bool) error {
-	w := waiter{reached: reached, done: make(chan struct{})}
+	w := waiter{done: make(chan struct{}), reached: func() bool {
+		return reached() || ctx.Err() != nil // who has gone is waited for no more
+	}}
 	if err := s.ask(ctx, func() { s.waiters = append(s.waiters, w) }); err != nil {
 		return err
 	}
@@ -264,13 +268,21 @@ func (s *Supervisor) results(ctx context.Context, r Request, targets []*process,
 			if p.run != nil {
 				one.PID = p.run.child.PID()
 			}
-			if !r.NoWait && r.Action != ActionStop && !p.state.Up() && p.state != StateCompleted {
+			if !r.NoWait && !p.obeyed(r.Action) {
 				one.OK, one.Note = false, p.reason
 			}
 			list = append(list, one)
 		}
 	})
 	return list, err
+}
+
+// obeyed reports whether p is where an action was to bring it.
+func (p *process) obeyed(a Action) bool {
+	if a == ActionStop {
+		return p.state.AtRest()
+	}
+	return p.state.Up() || p.state == StateCompleted
 }
 
 // signal sends a signal to the leader of each process.

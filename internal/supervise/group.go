@@ -53,6 +53,27 @@ func (g *group) underRestart() bool {
 	return false
 }
 
+// undecided reports whether g, or a group above it, may still start its
+// processes again: its chain runs a command, or it is being restarted.
+func (g *group) undecided() bool {
+	for ; g != nil; g = g.parent {
+		if g.restarting || g.chain.busy() {
+			return true
+		}
+	}
+	return false
+}
+
+// groupSettled lets those that depend on what g has given up know that nothing
+// above will start it again.
+func (s *Supervisor) groupSettled(g *group) {
+	for _, p := range g.leaves() {
+		if p.state == StateFatal {
+			s.soon(func() { s.spread(p) })
+		}
+	}
+}
+
 // groupChanged looks whether a group that is being restarted has come to rest
 // and may start, and whether all of a group has ended well.
 func (s *Supervisor) groupChanged(g *group) {
@@ -71,7 +92,8 @@ func (s *Supervisor) startGroup(g *group) {
 		return // its backoff is not over
 	}
 	all := g.leaves()
-	if slices.ContainsFunc(all, func(p *process) bool { return !p.state.AtRest() }) {
+	// One that an operator has started meanwhile is not waited for.
+	if slices.ContainsFunc(all, func(p *process) bool { return p.halt && !p.state.AtRest() }) {
 		return
 	}
 	g.restarting, g.passed = false, false

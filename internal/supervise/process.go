@@ -37,7 +37,9 @@ func (s *Supervisor) tryStart(p *process) {
 
 // hopeless reports whether a dependency will not come true by itself.
 func hopeless(n *need) bool {
-	return slices.ContainsFunc(n.on.leaves(), func(q *process) bool { return q.state == StateFatal })
+	return slices.ContainsFunc(n.on.leaves(), func(q *process) bool {
+		return q.state == StateFatal && !q.parent.undecided()
+	})
 }
 
 // spawn starts p in the kernel.
@@ -254,6 +256,7 @@ func (s *Supervisor) raise(g *group, f Failure) {
 		case verdictOpen, verdictRaise:
 			s.raise(g.parent, f)
 		case verdictSettled:
+			s.groupSettled(g)
 		}
 	})
 }

@@ -238,6 +238,7 @@ func (p *process) held() bool {
 }
 
 // down reports whether p is at rest, or as near to it as it will get.
-func (p *process) down() bool {
-	return p.state.AtRest() || p.run != nil && p.run.stuck
-}
+func (p *process) down() bool { return p.state.AtRest() || p.stuck() }
+
+// stuck reports whether SIGKILL did not end what runs of p.
+func (p *process) stuck() bool { return p.run != nil && p.run.stuck }

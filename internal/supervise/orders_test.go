@@ -1,0 +1,168 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"procops/internal/proc"
+	"procops/internal/unit"
+)
+
+// reluctant is a process that ends after SIGTERM only when the file exists.
+func reluctant(release string) ProcessConfig {
+	return sh(`trap 'while ! test -e ` + release + `; do sleep 0.01; done; exit 0' TERM; while :; do sleep 0.01; done`)
+}
+
+func create(t *testing.T, path string) {
+	t.Helper()
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestGroupRestartBesideAnOperatorsStart: a process that an operator starts
+// while its group is on its way down does not keep the others from coming back.
+func TestGroupRestartBesideAnOperatorsStart(t *testing.T) {
+	dir := t.TempDir()
+	mended, release := filepath.Join(dir, "mended"), filepath.Join(dir, "release")
+	slow := reluctant(release)
+	slow.Output.File = noFile
+	r := newRig(t, Config{
+		Children: []string{"g"},
+		Process: map[string]ProcessConfig{
+			"bad":  with(sh("test -e "+mended+" && exec sleep 1000; exit 1"), func(p *ProcessConfig) { p.DependsOn = needs("other", "slow") }),
+			"slow": slow, "other": forever(),
+		},
+		Group: map[string]GroupConfig{"g": {
+			Children: []string{"slow", "other", "bad"}, Backoff: fastBackoff(), OnFail: []LinkConfig{{Retry: 1}},
+		}},
+	})
+	r.await("supervise.process.stopping", "slow", 1)
+	r.await("supervise.process.stopped", "other", 1)
+	create(t, mended)
+	r.do(Request{Action: ActionStart, Names: []string{"other"}})
+	create(t, release)
+	r.await("supervise.process.running", "slow", 2)
+	r.await("supervise.process.running", "bad", 2)
+	if n := r.process("other").Restarts; n != 1 {
+		t.Errorf("what the operator had started was restarted %d times, want 1", n)
+	}
+}
+
+func needs(names ...string) (list []DependencyConfig) {
+	for _, n := range names {
+		list = append(list, DependencyConfig{Name: n, Condition: ConditionReady})
+	}
+	return list
+}
+
+// TestDependentWaitsForARestartOfTheGroup: what depends on a failed process is
+// not given up while a group above that may start it again.
+func TestDependentWaitsForARestartOfTheGroup(t *testing.T) {
+	for name, chain := range map[string][]LinkConfig{
+		"at once":         {{Retry: 1}},
+		"after a command": {{Exec: proc.Command{"true"}}, {Retry: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mended := filepath.Join(t.TempDir(), "mended")
+			r := newRig(t, dependentOutside(sh("test -e "+mended+" && exit 0; touch "+mended+"; exit 1"), chain))
+			if rep := r.report(); rep.ExitCode() != 0 {
+				t.Errorf("report %+v", rep)
+			}
+			r.await("supervise.process.completed", "dependent", 1)
+		})
+	}
+}
+
+// TestDependentIsGivenUpOnceTheGroupHasSettled: and not before.
+func TestDependentIsGivenUpOnceTheGroupHasSettled(t *testing.T) {
+	r := newRig(t, dependentOutside(sh("exit 1"), []LinkConfig{{Exec: proc.Command{"true"}}, {Settle: true}}))
+	if rep := r.report(); len(rep.Failures) != 2 {
+		t.Errorf("report %+v", rep)
+	}
+	r.await("supervise.process.fatal", "dependent", 1)
+}
+
+func dependentOutside(inner ProcessConfig, chain []LinkConfig) Config {
+	return Config{
+		Children: []string{"g", "dependent"},
+		Process: map[string]ProcessConfig{
+			"inner": inner,
+			"dependent": with(sh("exit 0"), func(p *ProcessConfig) {
+				p.DependsOn = []DependencyConfig{{Name: "inner", Condition: ConditionCompleted}}
+			}),
+		},
+		Group: map[string]GroupConfig{"g": {Children: []string{"inner"}, Backoff: fastBackoff(), OnFail: chain}},
+	}
+}
+
+// TestRestartOfWhatCannotStart: the order ends although nothing was started.
+func TestRestartOfWhatCannotStart(t *testing.T) {
+	bad := sh("exit 1")
+	bad.OnFail = []LinkConfig{{Settle: true}}
+	r := newRig(t, processes(map[string]ProcessConfig{
+		"bad": bad, "keeps-the-tree": forever(),
+		"dependent": with(forever(), func(p *ProcessConfig) {
+			p.DependsOn = []DependencyConfig{{Name: "bad", Condition: ConditionCompleted}}
+		}),
+	}))
+	r.await("supervise.process.fatal", "dependent", 1)
+	if res := r.do(Request{Action: ActionRestart, Names: []string{"dependent"}}); res[0].OK || res[0].State != StateFatal {
+		t.Errorf("restart: %+v", res)
+	}
+}
+
+// TestOrdersThatAreCountermanded: who waits for an order is told when another
+// operator has ordered otherwise.
+func TestOrdersThatAreCountermanded(t *testing.T) {
+	for _, c := range []struct {
+		first, second Action
+		state         State
+	}{
+		{ActionStop, ActionStart, ""},
+		{ActionRestart, ActionStop, StateStopped},
+	} {
+		t.Run(string(c.first)+" then "+string(c.second), func(t *testing.T) {
+			release := filepath.Join(t.TempDir(), "release")
+			r := newRig(t, processes(map[string]ProcessConfig{"a": reluctant(release), "b": forever()}))
+			r.await("supervise.process.running", "a", 1)
+			first := make(chan []Result, 1)
+			go func() { first <- r.do(Request{Action: c.first, Names: []string{"a"}}) }()
+			r.await("supervise.process.stopping", "a", 1)
+			r.do(Request{Action: c.second, Names: []string{"a"}, NoWait: true})
+			create(t, release)
+			if res := <-first; len(res) != 1 || res[0].OK || c.state != "" && res[0].State != c.state {
+				t.Errorf("%s: %+v", c.first, res)
+			}
+		})
+	}
+}
+
+// TestWhoHasGoneIsWaitedForNoMore: an operator who gives up leaves nothing behind.
+func TestWhoHasGoneIsWaitedForNoMore(t *testing.T) {
+	never := forever()
+	never.Ready.Log, never.Ready.Timeout = "never", unit.Duration(time.Hour)
+	r := newRig(t, processes(map[string]ProcessConfig{"a": never}))
+	r.await("supervise.process.starting", "a", 1)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	gone := errors.New("gone")
+	cancel(gone)
+	for range 3 {
+		if err := r.s.wait(ctx, func() bool { return false }); !errors.Is(err, gone) && err != nil {
+			t.Errorf("wait: %v", err)
+		}
+	}
+	left := -1
+	for range 2 { // the first question lets the loop look
+		if err := r.s.ask(t.Context(), func() { left = len(r.s.waiters) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left != 0 {
+		t.Errorf("%d waiters are left", left)
+	}
+}
