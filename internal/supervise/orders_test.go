@@ -130,8 +130,13 @@ func TestOrdersThatAreCountermanded(t *testing.T) {
 			release := filepath.Join(t.TempDir(), "release")
 			r := newRig(t, processes(map[string]ProcessConfig{"a": reluctant(release), "b": forever()}))
 			r.await("supervise.process.running", "a", 1)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
 			first := make(chan []Result, 1)
-			go func() { first <- r.do(Request{Action: c.first, Names: []string{"a"}}) }()
+			go func() {
+				results, _ := r.s.Do(ctx, Request{Action: c.first, Names: []string{"a"}})
+				first <- results
+			}()
 			r.await("supervise.process.stopping", "a", 1)
 			r.do(Request{Action: c.second, Names: []string{"a"}, NoWait: true})
 			create(t, release)
