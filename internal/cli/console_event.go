@@ -32,16 +32,16 @@ type notice struct {
 // eventData are the fields of the data of all supervise events together; see
 // docs/events.md.
 type eventData struct {
-	PID       int     `json:"pid"`
-	Processes int     `json:"processes"`
-	Restarts  int     `json:"restarts"`
-	Reason    string  `json:"reason"`
-	Delay     float64 `json:"delay_seconds"`
-	Text      string  `json:"text"`
-	Expected  bool    `json:"expected"`
-	Attempt   int     `json:"attempt"`
-	Process   string  `json:"process"`
-	Message   string  `json:"message"`
+	PID       int      `json:"pid"`
+	Processes int      `json:"processes"`
+	Restarts  int      `json:"restarts"`
+	Reason    string   `json:"reason"`
+	Delay     float64  `json:"delay_seconds"`
+	Text      string   `json:"text"`
+	Expected  bool     `json:"expected"`
+	Members   []string `json:"members"`
+	Process   string   `json:"process"`
+	Message   string   `json:"message"`
 }
 
 // event returns the notice of an event, if it is worth one.
@@ -65,8 +65,8 @@ func (d describer) event(e event.Event) (notice, bool) {
 	case "supervise.failed":
 		return notice{"this failure ends supervision", red}, true
 	case "supervise.group.restarting":
-		text := fmt.Sprintf("restarts all its children%s because %q failed (attempt %d)", afterDelay(data.Delay), data.Process, data.Attempt)
-		return notice{text, yellow}, true
+		together := strings.Join(abbreviate(data.Members, 5), ", ")
+		return notice{fmt.Sprintf("restarts %s together%s, because %q ended", together, afterDelay(data.Delay), data.Process), yellow}, true
 	}
 	return notice{}, false
 }

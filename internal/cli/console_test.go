@@ -70,14 +70,14 @@ func TestLineStyleJSON(t *testing.T) {
 // TestNoticesOfAllEvents goes through all event types, so that a new one is
 // given words or silence on purpose.
 func TestNoticesOfAllEvents(t *testing.T) {
-	data := json.RawMessage(`{"pid":7,"processes":2,"reason":"why","delay_seconds":1.23,"text":"3 Bad","expected":false,"attempt":2,"process":"db","message":"hello"}`)
+	data := json.RawMessage(`{"pid":7,"processes":2,"reason":"why","delay_seconds":1.23,"text":"3 Bad","expected":false,"members":["db","web"],"process":"db","message":"hello"}`)
 	want := map[string]string{
 		"supervise.started":           "supervising 2 processes, pid 7",
 		"supervise.stopped":           "all is down",
 		"supervise.failed":            "this failure ends supervision",
 		"supervise.process.exited":    "failed: 3 Bad",
 		"supervise.process.log":       "hello",
-		"supervise.group.restarting":  `restarts all its children in 1.2s because "db" failed (attempt 2)`,
+		"supervise.group.restarting":  `restarts db, web together in 1.2s, because "db" ended`,
 		"supervise.process.stopped":   "",
 		"supervise.process.waiting":   "",
 		"supervise.process.starting":  "started, pid 7",

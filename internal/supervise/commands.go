@@ -184,6 +184,7 @@ func processNames(list []*process) []string {
 
 func (s *Supervisor) bringUp(targets []*process) (reached []func() bool) {
 	for _, p := range targets {
+		p.withdraw()
 		p.halt = false
 		if p.state == StateStopping {
 			p.again = true
@@ -211,6 +212,7 @@ func (s *Supervisor) bringDown(targets []*process) (reached []func() bool) {
 func (s *Supervisor) bringAgain(targets []*process) (reached []func() bool) {
 	var running []*process
 	for _, p := range targets {
+		p.withdraw()
 		decided := p.decided(p.runs)
 		if p.state.AtRest() {
 			s.fire(p, TriggerStart, "")

@@ -42,11 +42,26 @@ type ProcessConfig struct {
 
 // GroupConfig is a section [supervise.group.NAME].
 type GroupConfig struct {
-	Children []string      `toml:"children" doc:"processes and groups in this group, in order of start" required:"true"`
-	Backoff  BackoffConfig `toml:"backoff" doc:"how long to wait before the group is restarted by retry"`
-	OnFail   []LinkConfig  `toml:"on_fail" doc:"chain of reactions to a failure that a child's own chain did not settle"`
-	OnPass   []LinkConfig  `toml:"on_pass" doc:"chain of reactions when all children have ended well"`
+	Children    []string      `toml:"children" doc:"processes and groups in this group, in order of start" required:"true"`
+	Strategy    Strategy      `toml:"strategy" enum:"one_for_one,one_for_all,rest_for_one" default:"one_for_one" doc:"which children are restarted when one is: only that one, all, or that one and those after it"`
+	MaxRestarts int           `toml:"max_restarts" default:"0" min:"0" doc:"more restarts of children than this within the time within, and the group has failed; 0: no limit"`
+	Within      unit.Duration `toml:"within" default:"1m" doc:"the time for max_restarts"`
+	Restart     Restart       `toml:"restart" enum:"never,on-failure,always" default:"never" doc:"never: a failure of the group goes to the group above; otherwise that one restarts it by its strategy"`
+	Backoff     BackoffConfig `toml:"backoff" doc:"how long to wait before the group is restarted"`
+	OnFail      []LinkConfig  `toml:"on_fail" doc:"chain of reactions to a failure that a child's own chain did not settle; retry restarts all children"`
+	OnPass      []LinkConfig  `toml:"on_pass" doc:"chain of reactions when all children have ended well"`
 }
+
+// Strategy says which children of a group are restarted when one of them is.
+// The strategies are those of Erlang/OTP's supervisors.
+type Strategy string
+
+// The strategies.
+const (
+	OneForOne  Strategy = "one_for_one"  // only that child
+	OneForAll  Strategy = "one_for_all"  // all children
+	RestForOne Strategy = "rest_for_one" // that child and those after it
+)
 
 // Restart says when a process that has ended is started again.
 type Restart string
@@ -57,6 +72,9 @@ const (
 	RestartOnFailure Restart = "on-failure"
 	RestartAlways    Restart = "always"
 )
+
+// afterFailure reports whether a failure is followed by a restart.
+func (r Restart) afterFailure() bool { return r == RestartOnFailure || r == RestartAlways }
 
 // BackoffConfig is a table of delays: the n-th restart in a row waits
 // initial × factor^(n-1), at most max, more or less the share jitter of it.

@@ -29,9 +29,9 @@ type exitData struct {
 
 // groupData says why a group is restarted.
 type groupData struct {
-	Attempt int     `json:"attempt" doc:"how many times in a row"`
-	Process string  `json:"process" doc:"the process whose failure caused it"`
-	Delay   float64 `json:"delay_seconds" doc:"time until the children are started again"`
+	Members []string `json:"members" doc:"the processes that are restarted together"`
+	Process string   `json:"process" doc:"the process whose end caused it"`
+	Delay   float64  `json:"delay_seconds" doc:"time until they are started again"`
 }
 
 // treeData says what the supervisor supervises.
@@ -58,7 +58,7 @@ var (
 	eventFailed       = event.Define[failedData]("supervise.failed", "The failure of the subject, which no chain settled, ends supervision.")
 	eventExited       = event.Define[exitData]("supervise.process.exited", "A run of a process has ended.")
 	eventLog          = event.Define[linkData]("supervise.process.log", "A log link of a chain was reached.")
-	eventGroupRestart = event.Define[groupData]("supervise.group.restarting", "A retry link restarts all children of a group.")
+	eventGroupRestart = event.Define[groupData]("supervise.group.restarting", "Processes of a group are restarted together.")
 
 	eventProcessStopped   = event.Define[changeData]("supervise.process.stopped", "A process is down, as wanted.")
 	eventProcessWaiting   = event.Define[changeData]("supervise.process.waiting", "A process waits for what it depends on.")

@@ -1,35 +1,132 @@
 package supervise
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
 
-// restartGroup brings all processes of g to rest, in order, and starts them
-// again when they are and the group's backoff is over.
-func (s *Supervisor) restartGroup(g *group, f Failure) {
-	attempt := g.chain.attempts()
-	delay := g.cfg.Backoff.delay(attempt)
-	s.journal.emit(eventGroupRestart.New(g.name, groupData{Attempt: attempt, Process: f.Process, Delay: seconds(delay)}))
-	for _, inner := range g.inner() {
-		inner.reset() // what they were about to do is part of this restart now
+// retry starts p again after its backoff, and with it those of its siblings
+// that the group's strategy names, unless the group's children are restarted
+// too often.
+func (s *Supervisor) retry(p *process, f Failure) {
+	g := p.parent
+	if g == nil {
+		s.fire(p, TriggerRetry, f.Text)
+		return
 	}
-	g.restarting = true
+	if g.tooOften(time.Now()) {
+		s.giveUp(p, f)
+		s.overwhelmed(g, f)
+		return
+	}
+	s.fire(p, TriggerRetry, f.Text)
+	if together := g.affected(p); len(together) > 1 {
+		s.restart(g, together, f, time.Until(p.due))
+	}
+}
+
+// tooOften counts a restart of a child and reports whether there were more than
+// the group allows.
+func (g *group) tooOften(now time.Time) bool {
+	if g.cfg.MaxRestarts == 0 {
+		return false
+	}
+	g.restarts = slices.DeleteFunc(g.restarts, func(at time.Time) bool { return now.Sub(at) > g.cfg.Within.Std() })
+	g.restarts = append(g.restarts, now)
+	return len(g.restarts) > g.cfg.MaxRestarts
+}
+
+// overwhelmed deals with a group whose children are restarted too often: all of
+// it is brought to rest and has failed.
+func (s *Supervisor) overwhelmed(g *group, f Failure) {
+	g.restarts = nil
+	for _, inner := range append(g.inner(), g) {
+		inner.reset()
+	}
 	all := g.leaves()
 	for _, p := range all {
 		p.again = false
 	}
 	s.halt(all)
+	f.Text = fmt.Sprintf("%s (more than %d restarts of the group %q within %s)", f.Text, g.cfg.MaxRestarts, g.name, g.cfg.Within)
+	s.raise(g, f)
+}
+
+// groupFailed deals with a failure that the group's own chain has not settled:
+// the group above restarts it, if it is to be restarted, or has the failure.
+func (s *Supervisor) groupFailed(g *group, f Failure) {
+	above := g.parent
+	if above == nil || !g.cfg.Restart.afterFailure() {
+		s.raise(above, f)
+		return
+	}
+	if above.tooOften(time.Now()) {
+		s.overwhelmed(above, f)
+		return
+	}
+	g.streak++
+	s.restart(above, above.affected(g), f, g.cfg.Backoff.delay(g.streak))
+}
+
+// affected returns the processes that are restarted when a child of g is.
+func (g *group) affected(child node) (list []*process) {
+	from := slices.Index(g.children, child)
+	to := from + 1
+	if g.cfg.Strategy == RestForOne || g.cfg.Strategy == OneForAll {
+		to = len(g.children)
+	}
+	if g.cfg.Strategy == OneForAll {
+		from = 0
+	}
+	for _, c := range g.children[from:to] {
+		list = append(list, c.leaves()...)
+	}
+	return list
+}
+
+// restartAll is what a retry link of a group does.
+func (s *Supervisor) restartAll(g *group, f Failure) {
+	s.restart(g, g.leaves(), f, g.cfg.Backoff.delay(g.chain.attempts()))
+}
+
+// restart brings processes of g to rest, in order, and starts them again when
+// they are and the delay is over. A restart under way becomes part of it.
+func (s *Supervisor) restart(g *group, list []*process, f Failure, delay time.Duration) {
+	s.journal.emit(eventGroupRestart.New(g.name, groupData{Members: processNames(list), Process: f.Process, Delay: seconds(delay)}))
+	for _, inner := range g.inner() {
+		if slices.ContainsFunc(inner.leaves(), func(p *process) bool { return slices.Contains(list, p) }) {
+			list = union(list, inner.restarting)
+			inner.reset() // what it was about to do is part of this restart now
+		}
+	}
+	g.restarting = union(list, g.restarting)
+	stopTimer(&g.timer)
 	g.timer = time.AfterFunc(delay, func() {
 		s.post(func() { g.timer = nil; s.groupChanged(g) })
 	})
+	var running []*process
+	for _, p := range g.restarting {
+		p.again = false
+		if p.state == StateBackoff {
+			stopTimer(&p.timer) // its delay is the group's now
+		} else {
+			running = append(running, p)
+		}
+	}
+	s.halt(running)
+}
+
+// union returns the processes of both lists, in order of the first.
+func union(a, b []*process) []*process {
+	return append(slices.Clone(a), slices.DeleteFunc(slices.Clone(b), func(p *process) bool { return slices.Contains(a, p) })...)
 }
 
 // reset drops what the group was about to do.
 func (g *group) reset() {
 	g.chain.stop()
 	stopTimer(&g.timer)
-	g.restarting = false
+	g.restarting = nil
 }
 
 // inner returns the groups below g.
@@ -43,21 +140,16 @@ func (g *group) inner() []*group {
 	return all
 }
 
-// underRestart reports whether g, or a group above it, is being restarted.
-func (g *group) underRestart() bool {
-	for ; g != nil; g = g.parent {
-		if g.restarting {
-			return true
-		}
-	}
-	return false
+// underRestart reports whether p is being restarted together with others.
+func (p *process) underRestart() bool {
+	return slices.ContainsFunc(p.above(), func(g *group) bool { return slices.Contains(g.restarting, p) })
 }
 
 // undecided reports whether g, or a group above it, may still start its
 // processes again: its chain runs a command, or it is being restarted.
 func (g *group) undecided() bool {
 	for ; g != nil; g = g.parent {
-		if g.restarting || g.chain.busy() {
+		if len(g.restarting) > 0 || g.chain.busy() {
 			return true
 		}
 	}
@@ -74,32 +166,40 @@ func (s *Supervisor) groupSettled(g *group) {
 	}
 }
 
-// groupChanged looks whether a group that is being restarted has come to rest
-// and may start, and whether all of a group has ended well.
+// withdraw takes p, which an operator has given an order, out of what its groups
+// are about to start.
+func (p *process) withdraw() {
+	for _, g := range p.above() {
+		g.restarting = slices.DeleteFunc(g.restarting, func(q *process) bool { return q == p })
+	}
+}
+
+// groupChanged looks whether processes of a group that are being restarted have
+// come to rest and may start, and whether all of a group has ended well.
 func (s *Supervisor) groupChanged(g *group) {
 	switch {
 	case s.stopping:
-	case g.restarting:
-		s.startGroup(g)
+	case len(g.restarting) > 0:
+		s.startAgain(g)
 	case !g.passed && g.satisfies(ConditionCompleted):
 		g.passed = true
 		s.groupPassed(g)
 	}
 }
 
-func (s *Supervisor) startGroup(g *group) {
-	if g.timer != nil {
-		return // its backoff is not over
-	}
-	all := g.leaves()
-	// One that an operator has started meanwhile is not waited for.
-	if slices.ContainsFunc(all, func(p *process) bool { return p.halt && !p.state.AtRest() }) {
+func (s *Supervisor) startAgain(g *group) {
+	resting := func(p *process) bool { return p.state.AtRest() || p.state == StateBackoff }
+	if g.timer != nil || slices.ContainsFunc(g.restarting, func(p *process) bool { return !resting(p) }) {
 		return
 	}
-	g.restarting, g.passed = false, false
-	for _, p := range all {
+	list := g.restarting
+	g.restarting, g.passed = nil, false
+	for _, p := range list {
 		p.halt = false
-		if p.wanted {
+		switch {
+		case p.state == StateBackoff:
+			s.fire(p, TriggerDue, "")
+		case p.wanted:
 			s.fire(p, TriggerStart, "")
 		}
 	}
@@ -111,12 +211,15 @@ func (s *Supervisor) groupPassed(g *group) {
 	s.walk(&g.chain, g.cfg.OnPass, f, func(v verdict, f Failure) {
 		switch v {
 		case verdictRetry:
-			s.restartGroup(g, f)
+			s.restartAll(g, f)
 		case verdictRaise:
 			f.Code = 1
 			s.failures = append(s.failures, f)
-			s.raise(g.parent, f)
+			s.groupFailed(g, f)
 		case verdictOpen, verdictSettled:
+			if g.cfg.Restart == RestartAlways {
+				s.groupFailed(g, f)
+			}
 		}
 	})
 }

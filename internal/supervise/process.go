@@ -196,14 +196,15 @@ func (p *process) cannotStart(err error) Failure {
 
 // passed deals with a good end of p.
 func (s *Supervisor) passed(p *process) {
+	end := Failure{Process: p.name, Command: p.cfg.Command.String(), Text: p.lastExit.Text, Time: p.lastExit.Time}
 	if p.cfg.Restart == RestartAlways {
-		s.fire(p, TriggerRetry, "restart = always")
+		s.retry(p, end)
 		return
 	}
-	s.walk(&p.chain, p.cfg.OnPass, Failure{Process: p.name, Command: p.cfg.Command.String(), Text: p.lastExit.Text}, func(v verdict, f Failure) {
+	s.walk(&p.chain, p.cfg.OnPass, end, func(v verdict, f Failure) {
 		switch v {
 		case verdictRetry:
-			s.fire(p, TriggerRetry, "retry")
+			s.retry(p, f)
 		case verdictRaise:
 			s.giveUp(p, f)
 			s.raise(p.parent, f)
@@ -216,13 +217,13 @@ func (s *Supervisor) passed(p *process) {
 // failed deals with a failure of p: its restart policy first, its chain next,
 // then its parent.
 func (s *Supervisor) failed(p *process, f Failure) {
-	if p.cfg.Restart != RestartNever && (p.cfg.MaxRestarts == 0 || p.streak < p.cfg.MaxRestarts) {
-		s.fire(p, TriggerRetry, f.Text)
+	if p.cfg.Restart.afterFailure() && (p.cfg.MaxRestarts == 0 || p.streak < p.cfg.MaxRestarts) {
+		s.retry(p, f)
 		return
 	}
 	s.walk(&p.chain, p.cfg.OnFail, f, func(v verdict, f Failure) {
 		if v == verdictRetry {
-			s.fire(p, TriggerRetry, f.Text)
+			s.retry(p, f)
 			return
 		}
 		s.giveUp(p, f)
@@ -246,15 +247,12 @@ func (s *Supervisor) raise(g *group, f Failure) {
 		}
 		return
 	}
-	if g.underRestart() {
-		return // its children are being restarted anyway
-	}
 	s.walk(&g.chain, g.cfg.OnFail, f, func(v verdict, f Failure) {
 		switch v {
 		case verdictRetry:
-			s.restartGroup(g, f)
+			s.restartAll(g, f)
 		case verdictOpen, verdictRaise:
-			s.raise(g.parent, f)
+			s.groupFailed(g, f)
 		case verdictSettled:
 			s.groupSettled(g)
 		}
@@ -272,6 +270,7 @@ func (s *Supervisor) healthy(p *process, number int) {
 	for _, g := range p.above() {
 		if !slices.ContainsFunc(g.leaves(), func(q *process) bool { return !q.isHealthy() }) {
 			g.chain.reset()
+			g.streak = 0
 		}
 	}
 }

@@ -146,7 +146,7 @@ func (s *Supervisor) over() bool {
 			return false
 		}
 	}
-	return !slices.ContainsFunc(s.tree.groups, func(g *group) bool { return g.restarting || g.chain.busy() })
+	return !slices.ContainsFunc(s.tree.groups, func(g *group) bool { return len(g.restarting) > 0 || g.chain.busy() })
 }
 
 // post hands news to the loop; after the loop has ended it is dropped.
@@ -236,6 +236,7 @@ func (s *Supervisor) enter(p *process) (delay time.Duration) {
 	case StateBackoff:
 		p.streak++
 		delay = p.cfg.Backoff.delay(p.streak)
+		p.due = time.Now().Add(delay)
 		p.timer = s.after(delay, p, func() { s.fire(p, TriggerDue, "") })
 	case StateStarting, StateStopped, StateCompleted, StateFatal:
 	}

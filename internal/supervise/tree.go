@@ -44,6 +44,7 @@ type process struct {
 	streak   int  // restarts in a row without having been healthy
 	chain    chain
 	timer    *time.Timer // of backoff
+	due      time.Time   // end of the backoff
 	lastExit *ExitStatus
 	output   *output
 }
@@ -75,8 +76,10 @@ type group struct {
 	parent     *group // nil at the top
 	children   []node
 	chain      chain
-	restarting bool // its processes are brought to rest to be started again
-	passed     bool // on_pass has been run since the last start of a child
+	restarting []*process  // brought to rest to be started again together
+	restarts   []time.Time // of children, within the time that counts
+	streak     int         // restarts of the group in a row
+	passed     bool        // on_pass has been run since the last start of a child
 	timer      *time.Timer
 }
 

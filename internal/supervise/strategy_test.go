@@ -1,0 +1,221 @@
+package supervise
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"procops/internal/unit"
+)
+
+// otpKinds are the kinds of children of OTP's supervisors and what stands for
+// them here. A temporary child's failure is nobody's business.
+func otpKinds() map[string]func(*ProcessConfig) {
+	return map[string]func(*ProcessConfig){
+		"permanent": func(p *ProcessConfig) { p.Restart = RestartAlways },
+		"transient": func(p *ProcessConfig) { p.Restart = RestartOnFailure },
+		"temporary": func(p *ProcessConfig) { p.OnFail = []LinkConfig{{Settle: true}} },
+	}
+}
+
+// otpExits are the ways a child may end: shutdown stands for an exit code that
+// the config counts as success.
+func otpExits() map[string]int { return map[string]int{"normal": 0, "shutdown": 100, "abnormal": 1} }
+
+// TestStrategies follows the cases of OTP's supervisor_SUITE: kind of child ×
+// way to end × strategy, in a group of three whose middle child ends once. The
+// other two are permanent.
+func TestStrategies(t *testing.T) {
+	restarted := map[Strategy][]string{
+		OneForOne:  {"b"},
+		OneForAll:  {"a", "b", "c"},
+		RestForOne: {"b", "c"},
+	}
+	for kind, be := range otpKinds() {
+		for exit, code := range otpExits() {
+			for strategy, all := range restarted {
+				want := all
+				if kind == "temporary" || kind == "transient" && exit != "abnormal" {
+					want = nil
+				}
+				t.Run(fmt.Sprintf("%s/%s/%s", kind, exit, strategy), func(t *testing.T) {
+					testStrategy(t, strategy, be, code, want)
+				})
+			}
+		}
+	}
+}
+
+// once ends with a code the first time and stays the second time.
+func once(dir string, code int) ProcessConfig {
+	mark := filepath.Join(dir, "mark")
+	p := sh(fmt.Sprintf("test -e %s && exec sleep 1000; touch %s; exit %d", mark, mark, code))
+	p.SuccessCodes = []int{0, 100}
+	return p
+}
+
+func testStrategy(t *testing.T, strategy Strategy, be func(*ProcessConfig), code int, want []string) {
+	permanent := otpKinds()["permanent"]
+	b := once(t.TempDir(), code)
+	be(&b)
+	r := newRig(t, Config{
+		Process: map[string]ProcessConfig{"a": with(forever(), permanent), "b": b, "c": with(forever(), permanent)},
+		Group:   map[string]GroupConfig{"g": {Children: []string{"a", "b", "c"}, Strategy: strategy}},
+	})
+	r.await("supervise.process.exited", "b", 1)
+	if slices.Contains(want, "b") {
+		r.await("supervise.process.running", "b", 2)
+	}
+	for _, name := range want {
+		r.await("supervise.process.running", name, 2)
+	}
+	for _, name := range []string{"a", "b", "c"} {
+		runs := 1
+		if slices.Contains(want, name) {
+			runs = 2
+		}
+		if got := r.process(name); got.Restarts != runs-1 {
+			t.Errorf("%s was restarted %d times, want %d; events:\n%s", name, got.Restarts, runs-1, r.history())
+		}
+	}
+}
+
+// TestRestForOneKeepsOrder: the later ones go down first, last to first, and
+// come up first to last.
+func TestRestForOneKeepsOrder(t *testing.T) {
+	b := with(once(t.TempDir(), 1), otpKinds()["permanent"])
+	after := func(name string) ProcessConfig {
+		return with(forever(), func(p *ProcessConfig) {
+			p.Restart = RestartAlways
+			p.DependsOn = []DependencyConfig{{Name: name, Condition: ConditionReady}}
+		})
+	}
+	r := newRig(t, Config{
+		Process: map[string]ProcessConfig{"b": b, "c": after("b"), "d": after("c")},
+		Group:   map[string]GroupConfig{"g": {Children: []string{"b", "c", "d"}, Strategy: RestForOne}},
+	})
+	r.await("supervise.process.running", "d", 2)
+	if got := r.order("supervise.process.stopped"); !slices.Equal(got, []string{"d", "c"}) {
+		t.Errorf("went down in order %v", got)
+	}
+	if got := r.order("supervise.process.running"); !slices.Equal(got[len(got)-3:], []string{"b", "c", "d"}) {
+		t.Errorf("came up in order %v", got)
+	}
+}
+
+// TestIntensityEscalates: more restarts than the group allows are a failure of
+// the group, and at the top they end supervision.
+func TestIntensityEscalates(t *testing.T) {
+	for _, strategy := range []Strategy{OneForOne, OneForAll, RestForOne} {
+		t.Run(string(strategy), func(t *testing.T) {
+			r := newRig(t, Config{
+				Process: map[string]ProcessConfig{
+					"bad":  with(sh("exit 5"), otpKinds()["permanent"]),
+					"good": with(forever(), otpKinds()["permanent"]),
+				},
+				Group: map[string]GroupConfig{"g": {
+					Children: []string{"bad", "good"}, Strategy: strategy, MaxRestarts: 3, Within: unit.Duration(time.Minute),
+				}},
+			})
+			rep := r.report()
+			if rep.ExitCode() != 5 {
+				t.Errorf("report %+v", rep)
+			}
+			if n := occurrences(r.order("supervise.process.starting"), "bad"); n != 4 {
+				t.Errorf("bad ran %d times, want 1 and 3 restarts", n)
+			}
+		})
+	}
+}
+
+// TestIntensityForgetsOldRestarts: only those within the window count.
+func TestIntensityForgetsOldRestarts(t *testing.T) {
+	g := &group{cfg: GroupConfig{MaxRestarts: 2, Within: unit.Duration(10 * time.Second)}}
+	start := time.Now()
+	for i, want := range []bool{false, false, false, false, true} {
+		at := start.Add([]time.Duration{0, 5, 11, 16, 17}[i] * time.Second)
+		if got := g.tooOften(at); got != want {
+			t.Errorf("restart %d at %s: too often is %v, want %v", i, at.Sub(start), got, want)
+		}
+	}
+}
+
+// TestEscalationRestartsTheGroup: a group that is overwhelmed is restarted by
+// the group above, by that one's strategy, until that is overwhelmed as well.
+func TestEscalationRestartsTheGroup(t *testing.T) {
+	runs := filepath.Join(t.TempDir(), "runs")
+	permanent := otpKinds()["permanent"]
+	r := newRig(t, Config{
+		Process: map[string]ProcessConfig{
+			"bad":    with(sh("echo run >>"+runs+"; exit 5"), permanent),
+			"inside": with(forever(), permanent),
+			"before": with(forever(), permanent),
+			"after":  with(forever(), permanent),
+		},
+		Group: map[string]GroupConfig{
+			"inner": {Children: []string{"bad", "inside"}, Restart: RestartAlways, MaxRestarts: 1, Within: unit.Duration(time.Minute), Backoff: fastBackoff()},
+			"outer": {Children: []string{"before", "inner", "after"}, Strategy: RestForOne, MaxRestarts: 2, Within: unit.Duration(time.Minute), Backoff: fastBackoff()},
+		},
+	})
+	rep := r.report()
+	if rep.ExitCode() != 5 || !strings.Contains(rep.Failures[len(rep.Failures)-1].Text, "5 ") {
+		t.Errorf("report %+v", rep)
+	}
+	// Each life of inner has 2 runs of bad; outer restarts it twice.
+	if n := count(t, runs); n != 6 {
+		t.Errorf("bad ran %d times, want 6:\n%s", n, r.history())
+	}
+	ups := r.order("supervise.process.starting")
+	for name, want := range map[string]int{"before": 1, "inside": 3, "after": 3} {
+		if n := occurrences(ups, name); n != want {
+			t.Errorf("%s was started %d times, want %d", name, n, want)
+		}
+	}
+}
+
+// TestOverwhelmedGroupMayBeSettled: the chain of the group above has a say, and
+// what is left of the group is down.
+func TestOverwhelmedGroupMayBeSettled(t *testing.T) {
+	permanent := otpKinds()["permanent"]
+	r := newRig(t, Config{
+		Process: map[string]ProcessConfig{
+			"bad": with(sh("exit 5"), permanent), "inside": with(forever(), permanent), "outside": with(forever(), permanent),
+		},
+		Group: map[string]GroupConfig{
+			"inner": {Children: []string{"bad", "inside"}, MaxRestarts: 1, Within: unit.Duration(time.Minute)},
+			"outer": {Children: []string{"inner", "outside"}, OnFail: []LinkConfig{{Log: "inner is gone", Settle: true}}},
+		},
+	})
+	r.await("supervise.process.log", "bad", 1)
+	r.await("supervise.process.stopped", "inside", 1)
+	if got := r.process("outside"); got.State != StateRunning {
+		t.Errorf("outside is %+v", got)
+	}
+	if got := r.process("bad"); got.State != StateFatal {
+		t.Errorf("bad is %+v", got)
+	}
+}
+
+// TestOperatorStopsOneThatIsRestartedTogether: it stays down, the others go on.
+func TestOperatorStopsOneThatIsRestartedTogether(t *testing.T) {
+	b := with(once(t.TempDir(), 1), func(p *ProcessConfig) {
+		p.Restart = RestartAlways
+		p.Backoff = BackoffConfig{Initial: unit.Duration(300 * time.Millisecond), Factor: 1, Max: unit.Duration(time.Second)}
+	})
+	r := newRig(t, Config{
+		Process: map[string]ProcessConfig{"a": with(forever(), otpKinds()["permanent"]), "b": b},
+		Group:   map[string]GroupConfig{"g": {Children: []string{"a", "b"}, Strategy: OneForAll}},
+	})
+	r.await("supervise.process.stopped", "a", 1)
+	r.do(Request{Action: ActionStop, Names: []string{"a"}})
+	r.await("supervise.process.running", "b", 2)
+	if got := r.process("a"); got.State != StateStopped || got.Wanted {
+		t.Errorf("a is %+v", got)
+	}
+	if res := r.do(Request{Action: ActionStart, Names: []string{"a"}}); !res[0].OK {
+		t.Errorf("start: %+v", res)
+	}
+}
