@@ -135,10 +135,18 @@ func TestIntensityEscalates(t *testing.T) {
 func TestIntensityForgetsOldRestarts(t *testing.T) {
 	g := &group{cfg: GroupConfig{MaxRestarts: 2, Within: unit.Duration(10 * time.Second)}}
 	start := time.Now()
-	for i, want := range []bool{false, false, false, false, true} {
-		at := start.Add([]time.Duration{0, 5, 11, 16, 17}[i] * time.Second)
-		if got := g.tooOften(at); got != want {
-			t.Errorf("restart %d at %s: too often is %v, want %v", i, at.Sub(start), got, want)
+	for _, restart := range []struct {
+		after   time.Duration
+		tooMany bool
+	}{
+		{0, false},
+		{5 * time.Second, false},
+		{11 * time.Second, false},
+		{16 * time.Second, false},
+		{17 * time.Second, true},
+	} {
+		if got := g.tooOften(start.Add(restart.after)); got != restart.tooMany {
+			t.Errorf("restart after %s: too often is %v, want %v", restart.after, got, restart.tooMany)
 		}
 	}
 }
