@@ -31,8 +31,22 @@ const (
 // maxTailRead is how much of a log file's end is read for its last lines.
 const maxTailRead = 8 << 20
 
-func appendText(dst []byte, at time.Time, stream string, part bool, text []byte) []byte {
-	dst = at.UTC().AppendFormat(dst, timeLayout)
+// stamp is the last time that was written: all lines of one read have the same,
+// and formatting it would be a fifth of the cost of a flood.
+type stamp struct {
+	at   time.Time
+	text []byte
+}
+
+func (s *stamp) of(at time.Time) []byte {
+	if !s.at.Equal(at) || s.text == nil {
+		s.at, s.text = at, at.UTC().AppendFormat(s.text[:0], timeLayout)
+	}
+	return s.text
+}
+
+func appendText(dst, at []byte, stream string, part bool, text []byte) []byte {
+	dst = append(dst, at...)
 	dst = append(append(dst, ' '), stream...)
 	if part {
 		dst = append(dst, " "+tagPart+" "...)

@@ -39,6 +39,7 @@ type output struct {
 
 	mu        sync.Mutex
 	followers []*follower
+	stamp     stamp // of the last line
 }
 
 // follower hears the lines of one who follows a log.
@@ -94,7 +95,7 @@ func (o *output) line(l proc.Line) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.queue != nil {
-		o.queue.Append(func(dst []byte) []byte { return o.format(dst, l) })
+		o.queue.Append(func(dst []byte) []byte { return o.format(dst, &o.stamp, l) })
 	}
 	o.tail.Load().Add(l)
 	if p := o.pattern.Load(); p != nil && p.expr.Match(l.Text) {
@@ -113,17 +114,17 @@ func (o *output) line(l proc.Line) {
 }
 
 // format appends a line as it stands in the log file.
-func (o *output) format(dst []byte, l proc.Line) []byte {
+func (o *output) format(dst []byte, s *stamp, l proc.Line) []byte {
 	if o.json {
 		return appendJSON(dst, o.name, l)
 	}
-	return appendText(dst, l.Time, l.Stream.String(), l.Partial, l.Text)
+	return appendText(dst, s.of(l.Time), l.Stream.String(), l.Partial, l.Text)
 }
 
 // gap appends the record that stands for dropped ones.
 func (o *output) gap(dst []byte, dropped uint64) []byte {
 	text := []byte("procops dropped " + strconv.FormatUint(dropped, 10) + " lines here: the log could not be written as fast")
-	return o.format(dst, proc.Line{Time: time.Now(), Stream: proc.Stderr, Text: text})
+	return o.format(dst, new(stamp), proc.Line{Time: time.Now(), Stream: proc.Stderr, Text: text})
 }
 
 // arm prepares for a new run: its tail is empty, and the returned channel is
