@@ -31,6 +31,7 @@ type App struct {
 	Bus      *event.Bus
 	StateDir string
 
+	getenv   func(string) (string, bool)
 	brief    bool
 	store    *store.Store
 	host     *proc.Host // of the supervised processes
@@ -55,6 +56,7 @@ func Open(opt Options) (*App, error) {
 		Config:   cfg,
 		Bus:      event.NewBus(fmt.Sprintf("%s[%d]", opt.Source, os.Getpid())),
 		StateDir: dir,
+		getenv:   opt.Getenv,
 		brief:    opt.Brief,
 	}, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"procops/internal/config"
 	"procops/internal/control"
 	"procops/internal/fault"
 	"procops/internal/proc"
@@ -17,9 +18,9 @@ import (
 
 // SuperviseOptions say how a tree is run.
 type SuperviseOptions struct {
-	Hurry  <-chan struct{}             // a receive cuts the stop ladders short; may be nil
-	Output func(supervise.LogLine)     // hears the processes' output; must not block; may be nil
-	Begun  func(*supervise.Supervisor) // called when the control socket answers, before the tree is started; may be nil
+	Hurry  <-chan struct{}         // a receive cuts the stop ladders short; may be nil
+	Output func(supervise.LogLine) // hears the processes' output; must not block; may be nil
+	Begun  func(*Supervisor)       // called when the control socket answers, before the tree is started; may be nil
 	Log    zerolog.Logger
 }
 
@@ -42,10 +43,11 @@ func (a *App) Host() *proc.Host { return a.host }
 // in order. All that can be refused is refused before anything is started: a
 // bad config, a second supervisor (fault.Conflict), a damaged state.
 func (a *App) Supervise(ctx context.Context, opt SuperviseOptions) (supervise.Report, error) {
-	s, err := a.newSupervisor(ctx, opt)
+	tree, err := a.newSupervisor(ctx, opt)
 	if err != nil {
 		return supervise.Report{}, err
 	}
+	s := &Supervisor{Supervisor: tree, app: a}
 	if err := a.serveControl(s, opt.Log); err != nil {
 		return supervise.Report{}, err
 	}
@@ -66,11 +68,7 @@ func (a *App) Supervise(ctx context.Context, opt SuperviseOptions) (supervise.Re
 
 func (a *App) newSupervisor(ctx context.Context, opt SuperviseOptions) (*supervise.Supervisor, error) {
 	cfg := a.Config.Supervise
-	if len(cfg.Process) == 0 {
-		return nil, fault.New(fault.Usage, "there is nothing to supervise: %s", a.configName()).
-			WithHint("`procops config init` writes a starter config with a [supervise.process.NAME] section")
-	}
-	if err := a.Config.CheckPrograms(); err != nil {
+	if err := a.checkTree(a.Config); err != nil {
 		return nil, err
 	}
 	release, err := lockSupervisor(ctx, a.StateDir)
@@ -109,8 +107,17 @@ func (a *App) childEnv() []string {
 	return env
 }
 
+// checkTree refuses a config whose tree cannot be run on this machine.
+func (a *App) checkTree(cfg *config.Config) error {
+	if len(cfg.Supervise.Process) == 0 {
+		return fault.New(fault.Usage, "there is nothing to supervise: %s", a.configName()).
+			WithHint("`procops config init` writes a starter config with a [supervise.process.NAME] section")
+	}
+	return cfg.CheckPrograms()
+}
+
 // serveControl answers operators on the control socket until teardown.
-func (a *App) serveControl(s *supervise.Supervisor, log zerolog.Logger) error {
+func (a *App) serveControl(s *Supervisor, log zerolog.Logger) error {
 	listener, err := control.Listen(a.SocketPath())
 	if err != nil {
 		return err

@@ -40,6 +40,10 @@ type eventData struct {
 	Text      string   `json:"text"`
 	Expected  bool     `json:"expected"`
 	Members   []string `json:"members"`
+	Added     []string `json:"added"`
+	Removed   []string `json:"removed"`
+	Restarted []string `json:"restarted"`
+	Updated   []string `json:"updated"`
 	Process   string   `json:"process"`
 	Message   string   `json:"message"`
 }
@@ -60,6 +64,9 @@ func (d describer) event(e event.Event) (notice, bool) {
 	switch e.Type {
 	case "supervise.started":
 		return notice{fmt.Sprintf("supervising %s, pid %d", count(data.Processes, "process", "processes"), data.PID), bold}, true
+	case "supervise.reloaded":
+		return notice{fmt.Sprintf("reloaded: %d added, %d removed, %d restarted, %d updated",
+			len(data.Added), len(data.Removed), len(data.Restarted), len(data.Updated)), bold}, true
 	case "supervise.stopped":
 		return notice{"all is down", bold}, true
 	case "supervise.failed":

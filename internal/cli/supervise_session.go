@@ -44,9 +44,9 @@ type session struct {
 	hurryCtx context.Context // its end kills what is left
 	hurry    context.CancelFunc
 
-	supervisor atomic.Pointer[supervise.Supervisor] // once it has begun
-	then       *then                                // nil without a command to run
-	terminal   bool                                 // stderr was a terminal at the start
+	supervisor atomic.Pointer[app.Supervisor] // once it has begun
+	then       *then                          // nil without a command to run
+	terminal   bool                           // stderr was a terminal at the start
 }
 
 func newSession(ctx context.Context, io IO, a *app.App, opt runOptions, files runFiles) (*session, error) {
@@ -131,10 +131,10 @@ func (s *session) supervise() (supervise.Report, error) {
 	return report, err
 }
 
-func (s *session) begun(supervisor *supervise.Supervisor) {
+func (s *session) begun(supervisor *app.Supervisor) {
 	s.supervisor.Store(supervisor)
 	if s.then != nil {
-		s.then.begin(supervisor)
+		s.then.begin(supervisor.Supervisor)
 	}
 }
 
@@ -192,7 +192,7 @@ func (s *session) signal(sig os.Signal) {
 			s.end(number) // the terminal has gone
 			return
 		}
-		s.reopenLogs()
+		s.reload()
 	default:
 		// SIGPIPE comes with a failed write and says nothing that the write
 		// does not; the others have no meaning here.
@@ -210,16 +210,25 @@ func (s *session) end(sig syscall.Signal) {
 	s.stop(&signalError{sig})
 }
 
-func (s *session) reopenLogs() {
+// reload is what SIGHUP does: the log files are opened again, and the config is
+// read again.
+func (s *session) reload() {
 	err := s.files.each((*logging.File).Reopen)
-	if supervisor := s.supervisor.Load(); supervisor != nil {
-		err = errors.Join(err, supervisor.ReopenLogs())
+	supervisor := s.supervisor.Load()
+	if supervisor != nil {
+		err = errors.Join(err, supervisor.ReopenLogs(s.ctx))
 	}
 	if err != nil {
 		s.log.Error().Err(err).Msg("cannot reopen all log files")
+	} else {
+		s.console.say("log files are opened again")
+	}
+	if supervisor == nil || supervisor.Config() == "" {
 		return
 	}
-	s.console.say("log files are opened again")
+	if _, err := supervisor.Reload(s.ctx, false); err != nil {
+		printError(s.console.err, fmt.Errorf("cannot reload, and nothing is changed: %w", err))
+	}
 }
 
 // tellProgress says what an ordered stop waits for.

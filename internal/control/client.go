@@ -59,6 +59,13 @@ func (c *Client) WaitReady(ctx context.Context, names []string) error {
 	return c.ask(ctx, http.MethodPost, pathWait, waitRequest{Names: names}, &nothing)
 }
 
+// Reload reads the config again and brings the tree to it; with dryRun it only
+// says what it would do.
+func (c *Client) Reload(ctx context.Context, dryRun bool) (plan supervise.Plan, err error) {
+	err = c.ask(ctx, http.MethodPost, pathReload, reloadRequest{DryRun: dryRun}, &plan)
+	return plan, err
+}
+
 // Shutdown asks the tree to go down and returns when it is asked. The second
 // time it hurries.
 func (c *Client) Shutdown(ctx context.Context) error {

@@ -37,10 +37,15 @@ type fake struct {
 	do       func(context.Context, supervise.Request) ([]supervise.Result, error)
 	logs     func(context.Context, supervise.LogRequest, func(supervise.LogLine) error) error
 	wait     func(context.Context, []string) error
+	reload   func(context.Context, bool) (supervise.Plan, error)
 	shutdown func(context.Context) error
 }
 
 func (f *fake) Status(ctx context.Context) (supervise.Status, error) { return f.status(ctx) }
+
+func (f *fake) Reload(ctx context.Context, dryRun bool) (supervise.Plan, error) {
+	return f.reload(ctx, dryRun)
+}
 
 func (f *fake) Do(ctx context.Context, r supervise.Request) ([]supervise.Result, error) {
 	return f.do(ctx, r)

@@ -32,6 +32,9 @@ type Supervisor interface {
 	// Logs calls emit, one call at a time, with lines of output. An error of
 	// emit ends it. emit may take as long as its reader.
 	Logs(ctx context.Context, r supervise.LogRequest, emit func(supervise.LogLine) error) error
+	// Reload reads the config again and brings the tree to it; with dryRun it
+	// only says what it would do.
+	Reload(ctx context.Context, dryRun bool) (supervise.Plan, error)
 	// Shutdown asks the tree to go down and returns when it is asked. The
 	// second time it hurries.
 	Shutdown(ctx context.Context) error

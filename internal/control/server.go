@@ -105,6 +105,15 @@ func (s *Server) handler() http.Handler {
 		}
 		s.answer(w, struct{}{}, s.supervisor.WaitReady(r.Context(), request.Names))
 	})
+	mux.HandleFunc("POST "+pathReload, func(w http.ResponseWriter, r *http.Request) {
+		var request reloadRequest
+		if err := s.read(w, r, &request); err != nil {
+			s.answer(w, nil, err)
+			return
+		}
+		plan, err := s.supervisor.Reload(r.Context(), request.DryRun)
+		s.answer(w, plan, err)
+	})
 	mux.HandleFunc("POST "+pathShutdown, func(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, struct{}{}, s.supervisor.Shutdown(r.Context()))
 	})

@@ -15,12 +15,18 @@ const (
 	pathDo       = "/v1/do"
 	pathWait     = "/v1/wait"
 	pathLogs     = "/v1/logs"
+	pathReload   = "/v1/reload"
 	pathShutdown = "/v1/shutdown"
 )
 
 // waitRequest is the body of a request to pathWait.
 type waitRequest struct {
 	Names []string `json:"names,omitempty"`
+}
+
+// reloadRequest is the body of a request to pathReload.
+type reloadRequest struct {
+	DryRun bool `json:"dry_run,omitempty"`
 }
 
 // problem is an error on the wire.

@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -27,7 +28,7 @@ func (s *Supervisor) Do(ctx context.Context, r Request) ([]Result, error) {
 	if s.isStopping(ctx) && r.Action != ActionSignal {
 		return nil, fault.New(fault.Conflict, "cannot %s: the supervisor is on its way down", r.Action)
 	}
-	targets, err := s.find(r.Names, r.All)
+	targets, err := s.find(ctx, r.Names, r.All)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +64,7 @@ func (s *Supervisor) Hurry() { s.hurry() }
 // are as wanted and ready, and an error when one of them has been given up or
 // ctx ends.
 func (s *Supervisor) WaitReady(ctx context.Context, names []string) error {
-	targets, err := s.find(names, len(names) == 0)
+	targets, err := s.find(ctx, names, len(names) == 0)
 	if err != nil {
 		return err
 	}
@@ -87,7 +88,13 @@ func (s *Supervisor) WaitReady(ctx context.Context, names []string) error {
 }
 
 // find returns the processes that names stand for, in order of start, each once.
-func (s *Supervisor) find(names []string, all bool) ([]*process, error) {
+func (s *Supervisor) find(ctx context.Context, names []string, all bool) (found []*process, err error) {
+	var failure error
+	err = s.ask(ctx, func() { found, failure = s.lookUp(names, all) })
+	return found, cmp.Or(err, failure)
+}
+
+func (s *Supervisor) lookUp(names []string, all bool) ([]*process, error) {
 	if all {
 		return s.tree.processes, nil
 	}
@@ -112,12 +119,8 @@ func (s *Supervisor) inOrder(chosen map[*process]bool) []*process {
 }
 
 func (s *Supervisor) unknown(n string) error {
-	known := make([]string, 0, len(s.tree.byName))
-	for k := range s.tree.byName {
-		known = append(known, k)
-	}
 	e := fault.New(fault.NotFound, "there is no process or group %q", n)
-	if near, ok := name.Nearest(n, known); ok {
+	if near, ok := name.Nearest(n, s.tree.known()); ok {
 		return e.WithHint("did you mean %q?", near)
 	}
 	return e.WithHint("`procops supervise status` lists them")
@@ -159,7 +162,7 @@ func (s *Supervisor) order(ctx context.Context, r Request, targets []*process, w
 	var reached []func() bool
 	err := s.ask(ctx, func() {
 		for _, p := range targets {
-			p.wanted = wanted
+			p.wanted, p.byHand = wanted, true
 		}
 		reached = begin(targets)
 	})

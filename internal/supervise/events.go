@@ -47,6 +47,14 @@ type failedData struct {
 	Text    string `json:"text" doc:"the code and what it commonly means"`
 }
 
+// reloadData says what a reload has done.
+type reloadData struct {
+	Added     []string `json:"added,omitempty" doc:"processes that are new"`
+	Removed   []string `json:"removed,omitempty" doc:"processes that are stopped and forgotten"`
+	Restarted []string `json:"restarted,omitempty" doc:"processes that run with a new config"`
+	Updated   []string `json:"updated,omitempty" doc:"processes and groups that go on under new rules"`
+}
+
 // linkData says what a log link of a chain says.
 type linkData struct {
 	Message string `json:"message" doc:"the link's text, filled in"`
@@ -54,6 +62,7 @@ type linkData struct {
 
 var (
 	eventStarted      = event.Define[treeData]("supervise.started", "Supervision of a tree has begun.")
+	eventReloaded     = event.Define[reloadData]("supervise.reloaded", "The tree was brought to a new config.")
 	eventStopped      = event.Define[treeData]("supervise.stopped", "Supervision has ended; nothing of the tree runs any more.")
 	eventFailed       = event.Define[failedData]("supervise.failed", "The failure of the subject, which no chain settled, ends supervision.")
 	eventExited       = event.Define[exitData]("supervise.process.exited", "A run of a process has ended.")
@@ -74,7 +83,7 @@ var (
 // Events describes the event types of this package.
 func Events() []event.Description {
 	list := []event.Description{
-		eventStarted.Describe(), eventStopped.Describe(), eventFailed.Describe(),
+		eventStarted.Describe(), eventReloaded.Describe(), eventStopped.Describe(), eventFailed.Describe(),
 		eventExited.Describe(), eventLog.Describe(), eventGroupRestart.Describe(),
 	}
 	for _, s := range States() {

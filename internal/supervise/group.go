@@ -196,6 +196,7 @@ func (s *Supervisor) startAgain(g *group) {
 	g.restarting, g.passed = nil, false
 	for _, p := range list {
 		p.halt = false
+		s.adopt(p)
 		switch {
 		case p.state == StateBackoff:
 			s.fire(p, TriggerDue, "")

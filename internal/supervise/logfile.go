@@ -59,7 +59,10 @@ func appendText(dst, at []byte, stream string, part bool, text []byte) []byte {
 // LastLines returns the last n lines of output that the log file of a process
 // holds, and none when there is no file.
 func LastLines(process string, cfg OutputConfig, logDir string, n int) ([]LogLine, error) {
-	path := logPath(process, cfg, logDir)
+	return lastLines(process, logPath(process, cfg, logDir), n)
+}
+
+func lastLines(process, path string, n int) ([]LogLine, error) {
 	if path == "" || n <= 0 {
 		return nil, nil
 	}

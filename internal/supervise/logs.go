@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +19,7 @@ const followerQueue = 4096
 // order of time, and then, with Follow, with every further line until ctx ends
 // or emit returns an error.
 func (s *Supervisor) Logs(ctx context.Context, r LogRequest, emit func(LogLine) error) error {
-	targets, err := s.find(r.Names, len(r.Names) == 0)
+	targets, err := s.outputs(ctx, r.Names)
 	if err != nil {
 		return err
 	}
@@ -26,7 +27,7 @@ func (s *Supervisor) Logs(ctx context.Context, r LogRequest, emit func(LogLine) 
 	if r.Follow {
 		defer follow(targets, live.hear)()
 	}
-	past, err := s.past(ctx, targets, r.Lines)
+	past, err := past(ctx, targets, r.Lines)
 	if err != nil && len(past) == 0 {
 		return err
 	}
@@ -39,10 +40,10 @@ func (s *Supervisor) Logs(ctx context.Context, r LogRequest, emit func(LogLine) 
 
 // follow calls hear with every further line of the processes, until the
 // returned function is called.
-func follow(targets []*process, hear func(LogLine)) (cancel func()) {
+func follow(targets []*output, hear func(LogLine)) (cancel func()) {
 	var cancels []func()
-	for _, p := range targets {
-		cancels = append(cancels, p.output.follow(hear))
+	for _, o := range targets {
+		cancels = append(cancels, o.follow(hear))
 	}
 	return func() {
 		for _, c := range cancels {
@@ -78,11 +79,11 @@ func (l *live) heard() (lines []LogLine) {
 }
 
 // past returns the last n lines of each process, merged by time.
-func (s *Supervisor) past(ctx context.Context, targets []*process, n int) (lines []LogLine, err error) {
+func past(ctx context.Context, targets []*output, n int) (lines []LogLine, err error) {
 	var errs []error
-	for _, p := range targets {
-		errs = append(errs, p.output.flush(ctx))
-		own, err := LastLines(p.name, p.cfg.Output, s.deps.LogDir, n)
+	for _, o := range targets {
+		errs = append(errs, o.flush(ctx))
+		own, err := lastLines(o.name, o.path, n)
 		errs = append(errs, err)
 		lines = append(lines, own...)
 	}
@@ -166,12 +167,26 @@ func (s *Supervisor) follow(ctx context.Context, live *live, emit func(LogLine) 
 	}
 }
 
+// outputs returns the outputs of the named processes (none: of all).
+func (s *Supervisor) outputs(ctx context.Context, names []string) (list []*output, err error) {
+	var failure error
+	err = s.ask(ctx, func() {
+		var found []*process
+		found, failure = s.lookUp(names, len(names) == 0)
+		for _, p := range found {
+			list = append(list, p.output)
+		}
+	})
+	return list, cmp.Or(err, failure)
+}
+
 // ReopenLogs closes all log files and opens them again, after something else
 // has renamed them.
-func (s *Supervisor) ReopenLogs() error {
-	var errs []error
-	for _, p := range s.tree.processes {
-		errs = append(errs, p.output.reopen())
+func (s *Supervisor) ReopenLogs(ctx context.Context) error {
+	list, err := s.outputs(ctx, nil)
+	errs := []error{err}
+	for _, o := range list {
+		errs = append(errs, o.reopen())
 	}
 	return errors.Join(errs...)
 }

@@ -37,9 +37,15 @@ type output struct {
 	hear    func(LogLine)             // of the supervisor; may be nil
 	pattern atomic.Pointer[pattern]
 
+	audience *audience
+	stamp    stamp // of the last line
+}
+
+// audience are those who follow the output of a process. Its lock also makes
+// the order in the log file that in which they hear.
+type audience struct {
 	mu        sync.Mutex
 	followers []*follower
-	stamp     stamp // of the last line
 }
 
 // follower hears the lines of one who follows a log.
@@ -53,7 +59,7 @@ type pattern struct {
 }
 
 func newOutput(name string, cfg OutputConfig, deps Deps) (*output, error) {
-	o := &output{name: name, json: cfg.Format == formatJSON, hear: deps.Output}
+	o := &output{name: name, json: cfg.Format == formatJSON, hear: deps.Output, audience: &audience{}}
 	o.tail.Store(proc.NewTail(tailLimit))
 	if cfg.File == noFile {
 		return o, nil
@@ -92,8 +98,8 @@ func logPath(name string, cfg OutputConfig, dir string) string {
 // line takes one line. It is called by one goroutine for each stream; the lock
 // makes the order in the log file that in which followers hear.
 func (o *output) line(l proc.Line) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	o.audience.mu.Lock()
+	defer o.audience.mu.Unlock()
 	if o.queue != nil {
 		o.queue.Append(func(dst []byte) []byte { return o.format(dst, &o.stamp, l) })
 	}
@@ -101,14 +107,14 @@ func (o *output) line(l proc.Line) {
 	if p := o.pattern.Load(); p != nil && p.expr.Match(l.Text) {
 		p.once.Do(func() { close(p.matched) })
 	}
-	if o.hear == nil && len(o.followers) == 0 {
+	if o.hear == nil && len(o.audience.followers) == 0 {
 		return
 	}
 	line := LogLine{Time: l.Time, Name: o.name, Stream: l.Stream.String(), Text: string(l.Text)}
 	if o.hear != nil {
 		o.hear(line)
 	}
-	for _, f := range o.followers {
+	for _, f := range o.audience.followers {
 		f.hear(line)
 	}
 }
@@ -143,14 +149,14 @@ func (o *output) arm(expr *regexp.Regexp) <-chan struct{} {
 // follow calls hear with each line from now on, until the returned function is
 // called. hear must not block.
 func (o *output) follow(hear func(LogLine)) (cancel func()) {
-	f := &follower{hear: hear}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.followers = append(o.followers, f)
+	a, f := o.audience, &follower{hear: hear}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.followers = append(a.followers, f)
 	return func() {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		o.followers = slices.DeleteFunc(o.followers, func(x *follower) bool { return x == f })
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.followers = slices.DeleteFunc(a.followers, func(x *follower) bool { return x == f })
 	}
 }
 

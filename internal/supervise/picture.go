@@ -13,7 +13,7 @@ func (s *Supervisor) Status(ctx context.Context) (Status, error) {
 	var running []proc.Identity
 	err := s.ask(ctx, func() {
 		st.Stopping = s.stopping
-		for _, p := range s.tree.processes {
+		for _, p := range s.everything() {
 			st.Processes = append(st.Processes, p.status())
 			running = append(running, p.identity())
 		}

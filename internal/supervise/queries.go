@@ -91,6 +91,22 @@ func (j *journal) want(ctx context.Context, names []string, wanted bool) error {
 	})
 }
 
+// forget drops what is kept of a process that has left the tree.
+func (j *journal) forget(name string) {
+	done := func(err error) {
+		if err != nil {
+			j.log.Warn().Err(err).Str("process", name).Msg("cannot forget a process")
+		}
+	}
+	err := j.store.Enqueue(func(tx *store.Tx) error {
+		_, err := tx.Exec(`DELETE FROM supervise_process WHERE name = ?`, name)
+		return err
+	}, done)
+	if err != nil {
+		done(err)
+	}
+}
+
 // flush returns when all that was recorded so far is committed.
 func (j *journal) flush(ctx context.Context) error {
 	err := j.store.Update(ctx, func(*store.Tx) error { return nil })

@@ -26,7 +26,7 @@ func (s *Supervisor) recover(ctx context.Context) error {
 		case !known:
 			forget = append(forget, r.name)
 		case r.wanted.Valid:
-			p.wanted = r.wanted.Bool
+			p.wanted, p.byHand = r.wanted.Bool, true
 			if !p.wanted {
 				p.reason = "stopped by hand"
 			}

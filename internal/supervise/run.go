@@ -38,7 +38,6 @@ const inboxLength = 1024
 // that ask something of the tree block until Run has begun.
 type Supervisor struct {
 	deps    Deps
-	tree    *tree
 	journal *journal
 	inbox   chan func()   // news and questions, for the loop
 	done    chan struct{} // closed when Run returns
@@ -46,6 +45,9 @@ type Supervisor struct {
 	workers sync.WaitGroup // goroutines that bring news to the loop
 
 	// The rest belongs to the loop.
+	cfg      Config
+	tree     *tree
+	leaving  []*process      // out of the tree, and not at rest yet
 	ctx      context.Context // ends when the tree is told to hurry
 	hurry    context.CancelFunc
 	stopping bool
@@ -58,7 +60,8 @@ type Supervisor struct {
 func New(cfg Config, deps Deps) (*Supervisor, error) {
 	s := &Supervisor{
 		deps:    deps,
-		tree:    newTree(cfg, time.Now()),
+		cfg:     cfg,
+		tree:    newTree(cfg, time.Now(), nil),
 		journal: newJournal(deps.Store, deps.Bus, deps.Log),
 		inbox:   make(chan func(), inboxLength),
 		done:    make(chan struct{}),
@@ -138,7 +141,7 @@ func (s *Supervisor) settle() {
 // over reports whether nothing runs and nothing will: everything is at rest,
 // and nobody has stopped a process by hand who may want it back.
 func (s *Supervisor) over() bool {
-	for _, p := range s.tree.processes {
+	for _, p := range s.everything() {
 		if p.chain.busy() || !p.state.AtRest() && (!s.stopping || !p.down()) {
 			return false
 		}
@@ -187,7 +190,7 @@ func (s *Supervisor) shutdown() {
 	for _, g := range s.tree.groups {
 		g.reset()
 	}
-	s.halt(s.tree.processes)
+	s.halt(s.everything())
 }
 
 // fire moves p by a trigger and does what the new state asks for.
@@ -257,7 +260,15 @@ func (s *Supervisor) spread(p *process) {
 			s.tryHalt(q)
 		}
 	}
-	if p.again && !s.stopping {
+	switch {
+	case p.leaving:
+		s.left(p)
+		return
+	case s.stopping:
+	case p.next != nil && !p.underRestart():
+		s.renewed(p)
+		return
+	case p.again:
 		p.again, p.halt = false, false
 		s.fire(p, TriggerStart, "")
 		return
@@ -292,7 +303,7 @@ func (s *Supervisor) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	var errs []error
-	for _, p := range s.tree.processes {
+	for _, p := range s.everything() {
 		if err := p.output.close(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("cannot write the log of %q: %w", p.name, err))
 		}

@@ -30,13 +30,16 @@ type process struct {
 	needs    []need     // what must have got how far before it starts
 	neededBy []*process // those that stop before it does
 
-	state  State
-	since  time.Time
-	moves  int // changes of state so far: tells whether a timer still has something to say
-	reason string
-	wanted bool // up, as far as the operator and the config have a say
-	halt   bool // to be brought to rest, as soon as nothing that needs it runs
-	again  bool // to be started once it is at rest
+	state   State
+	since   time.Time
+	moves   int // changes of state so far: tells whether a timer still has something to say
+	reason  string
+	wanted  bool           // up, as far as the operator and the config have a say
+	byHand  bool           // wanted is an operator's word
+	next    *ProcessConfig // what it is to be restarted with
+	leaving bool           // it is not in the config any more
+	halt    bool           // to be brought to rest, as soon as nothing that needs it runs
+	again   bool           // to be started once it is at rest
 
 	run      *run // nil when nothing of it runs
 	runs     int  // number of the current or last run, so that late news of earlier ones is told apart
@@ -92,16 +95,31 @@ type tree struct {
 }
 
 // newTree builds the tree of a checked config: references are good and there
-// are no cycles.
-func newTree(cfg Config, now time.Time) *tree {
-	t := &tree{byName: map[string]node{}}
+// are no cycles. What an old tree has under the same name and of the same kind
+// is taken over as it stands, a process with its old config.
+func newTree(cfg Config, now time.Time, old *tree) *tree {
+	b := builder{cfg: cfg, now: now, tree: &tree{byName: map[string]node{}}, old: old}
+	if old == nil {
+		b.old = &tree{}
+	}
 	for _, name := range topNames(cfg) {
-		t.root = append(t.root, t.build(cfg, name, nil, now))
+		b.tree.root = append(b.tree.root, b.build(name, nil))
 	}
-	for _, p := range t.processes {
-		t.connect(p)
+	for _, p := range b.tree.processes {
+		p.needs, p.neededBy = nil, nil
 	}
-	return t
+	for _, p := range b.tree.processes {
+		b.tree.connect(p, cfg.Process[p.name].DependsOn)
+	}
+	return b.tree
+}
+
+// builder makes a tree.
+type builder struct {
+	cfg  Config
+	now  time.Time
+	tree *tree
+	old  *tree
 }
 
 // topNames returns the names at the top of the tree: those the config lists,
@@ -121,26 +139,42 @@ func topNames(cfg Config) []string {
 	return slices.DeleteFunc(all, func(name string) bool { return inGroup[name] })
 }
 
-func (t *tree) build(cfg Config, name string, parent *group, now time.Time) node {
-	if g, ok := cfg.Group[name]; ok {
-		n := &group{name: name, cfg: g, parent: parent}
-		t.byName[name] = n
-		t.groups = append(t.groups, n)
+func (b *builder) build(name string, parent *group) node {
+	if g, ok := b.cfg.Group[name]; ok {
+		n := b.group(name)
+		n.cfg, n.parent, n.children = g, parent, nil
+		b.tree.byName[name] = n
+		b.tree.groups = append(b.tree.groups, n)
 		for _, child := range g.Children {
-			n.children = append(n.children, t.build(cfg, child, n, now))
+			n.children = append(n.children, b.build(child, n))
 		}
 		return n
 	}
-	pc := cfg.Process[name]
-	p := &process{name: name, cfg: pc, parent: parent, state: StateStopped, since: now, wanted: pc.Autostart}
-	t.byName[name] = p
-	t.processes = append(t.processes, p)
+	p := b.process(name)
+	p.parent = parent
+	b.tree.byName[name] = p
+	b.tree.processes = append(b.tree.processes, p)
 	return p
 }
 
+func (b *builder) group(name string) *group {
+	if g, ok := b.old.byName[name].(*group); ok {
+		return g
+	}
+	return &group{name: name}
+}
+
+func (b *builder) process(name string) *process {
+	if p, ok := b.old.byName[name].(*process); ok {
+		return p
+	}
+	cfg := b.cfg.Process[name]
+	return &process{name: name, cfg: cfg, state: StateStopped, since: b.now, wanted: cfg.Autostart}
+}
+
 // connect resolves what p depends on.
-func (t *tree) connect(p *process) {
-	for _, d := range p.cfg.DependsOn {
+func (t *tree) connect(p *process, dependsOn []DependencyConfig) {
+	for _, d := range dependsOn {
 		on, ok := t.byName[d.Name]
 		if !ok { // outside of [supervise] children
 			continue

@@ -1,0 +1,57 @@
+package app
+
+import (
+	"context"
+
+	"procops/internal/config"
+	"procops/internal/fault"
+	"procops/internal/supervise"
+)
+
+// Supervisor is a running supervisor that can read its config again.
+type Supervisor struct {
+	*supervise.Supervisor
+	app *App
+}
+
+// Config returns the path of the config, empty if there is none.
+func (s *Supervisor) Config() string { return s.app.Config.Path() }
+
+// Reload reads the config again and brings the tree to it. A config that is
+// broken in any way changes nothing. With dryRun it only says what it would do.
+func (s *Supervisor) Reload(ctx context.Context, dryRun bool) (supervise.Plan, error) {
+	a := s.app
+	if a.Config.Path() == "" {
+		return supervise.Plan{}, fault.New(fault.Usage, "there is no config to read again")
+	}
+	cfg, err := config.Load(a.Config.Path(), a.getenv)
+	if err != nil {
+		return supervise.Plan{}, err
+	}
+	if err := a.checkTree(cfg); err != nil {
+		return supervise.Plan{}, err
+	}
+	plan, err := s.Supervisor.Reload(ctx, cfg.Supervise, dryRun)
+	if err == nil {
+		plan.Ignored = append(plan.Ignored, a.fixed(cfg)...)
+	}
+	return plan, err
+}
+
+// fixed returns the keys that differ and cannot change while a supervisor runs.
+func (a *App) fixed(cfg *config.Config) (keys []string) {
+	for _, k := range []struct {
+		name   string
+		differ bool
+	}{
+		{"state_dir", cfg.StateDir != a.Config.StateDir},
+		{"durability", cfg.Durability != a.Config.Durability},
+		{"events", cfg.Events != a.Config.Events},
+		{"log", cfg.Log != a.Config.Log},
+	} {
+		if k.differ {
+			keys = append(keys, k.name)
+		}
+	}
+	return keys
+}
