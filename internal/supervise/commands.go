@@ -1,7 +1,6 @@
 package supervise
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -90,8 +89,10 @@ func (s *Supervisor) WaitReady(ctx context.Context, names []string) error {
 // find returns the processes that names stand for, in order of start, each once.
 func (s *Supervisor) find(ctx context.Context, names []string, all bool) (found []*process, err error) {
 	var failure error
-	err = s.ask(ctx, func() { found, failure = s.lookUp(names, all) })
-	return found, cmp.Or(err, failure)
+	if err := s.ask(ctx, func() { found, failure = s.lookUp(names, all) }); err != nil {
+		return nil, err
+	}
+	return found, failure
 }
 
 func (s *Supervisor) lookUp(names []string, all bool) ([]*process, error) {
@@ -279,7 +280,10 @@ func (s *Supervisor) results(ctx context.Context, r Request, targets []*process,
 			list = append(list, one)
 		}
 	})
-	return list, err
+	if err != nil {
+		return nil, err // the loop may still be at it: what it writes is not ours
+	}
+	return list, nil
 }
 
 // obeyed reports whether p is where an action was to bring it.
@@ -309,7 +313,10 @@ func (s *Supervisor) signal(ctx context.Context, r Request, targets []*process) 
 			list = append(list, one)
 		}
 	})
-	return list, err
+	if err != nil {
+		return nil, err // the loop may still be at it: what it writes is not ours
+	}
+	return list, nil
 }
 
 func (s *Supervisor) isStopping(ctx context.Context) (stopping bool) {

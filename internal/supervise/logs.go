@@ -1,7 +1,6 @@
 package supervise
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -177,7 +176,10 @@ func (s *Supervisor) outputs(ctx context.Context, names []string) (list []*outpu
 			list = append(list, p.output)
 		}
 	})
-	return list, cmp.Or(err, failure)
+	if err != nil {
+		return nil, err
+	}
+	return list, failure
 }
 
 // ReopenLogs closes all log files and opens them again, after something else

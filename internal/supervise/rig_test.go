@@ -260,10 +260,3 @@ func alive(t *testing.T, pidFile string) bool {
 	}
 	return syscall.Kill(pid, 0) == nil
 }
-
-func create(t *testing.T, path string) {
-	t.Helper()
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
