@@ -25,6 +25,8 @@ func openError(path string, err error) error {
 	switch {
 	case errors.As(err, &newer):
 		return e.WithHint("upgrade this procops, or use another --state-dir")
+	case errors.Is(err, errForeign):
+		return e.WithHint("move it away, or use another --state-dir")
 	case isFull(err):
 		return e.WithHint("free some space on the disk of %q, or use another --state-dir", filepath.Dir(path))
 	case errors.Is(err, syscall.ENAMETOOLONG), len(path) > maxPath:

@@ -37,6 +37,10 @@ func migrate(ctx context.Context, conn *sql.Conn, patience time.Duration) error 
 		return &newerSchemaError{have: version, know: len(steps)}
 	case version == len(steps):
 		return nil
+	case version == 0:
+		if err := refuseForeign(ctx, conn); err != nil {
+			return err
+		}
 	}
 	if err := enableWAL(ctx, conn, patience); err != nil {
 		return err
@@ -47,6 +51,21 @@ func migrate(ctx context.Context, conn *sql.Conn, patience time.Duration) error 
 		}
 	}
 	return nil
+}
+
+// errForeign says that the database has tables that no procops has made.
+var errForeign = errors.New("it is the database of another program")
+
+// refuseForeign returns errForeign if there are tables and no schema of
+// procops. One statement looks at both, because another process may be taking the
+// first step.
+func refuseForeign(ctx context.Context, conn *sql.Conn) error {
+	var foreign bool
+	err := conn.QueryRowContext(ctx, "SELECT user_version = 0 AND EXISTS (SELECT * FROM sqlite_schema) FROM pragma_user_version").Scan(&foreign)
+	if err == nil && foreign {
+		return errForeign
+	}
+	return err
 }
 
 // step takes the next step, unless another process has taken it meanwhile.

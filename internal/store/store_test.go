@@ -33,6 +33,9 @@ func TestOpenRefusesWhatItCannotUse(t *testing.T) {
 		{"newer schema", func(t *testing.T, path string) {
 			setVersion(t, path, 4711)
 		}, "it was written by a newer procops (schema 4711;", "upgrade this procops"},
+		{"another program's", func(t *testing.T, path string) {
+			setVersion(t, path, 0)
+		}, "it is the database of another program", "move it away"},
 		{"a directory", func(t *testing.T, path string) {
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
