@@ -215,6 +215,7 @@ autostart = false
 		want string
 	}{
 		{[]string{"stop", "wep"}, 3, "procops: error: there is no process or group \"wep\"\nprocops: hint: did you mean \"web\"?\n"},
+		{[]string{"stop", "all"}, 3, "procops: error: there is no process or group \"all\"\nprocops: hint: --all means all\n"},
 		{[]string{"restart"}, 2, "procops: error: procops supervise restart needs the NAME of a process or group, or --all\n"},
 		{[]string{"restart", "web", "--all"}, 2, "procops: error: procops supervise restart takes either names or --all\n"},
 		{[]string{"signal"}, 2, "procops: error: procops supervise signal needs a SIGNAL and the NAMEs of processes\n"},
@@ -238,12 +239,43 @@ func TestSignalReachesTheProcess(t *testing.T) {
 	s, stop := started(t, market)
 	defer stop()
 	r := s.Want(0, "supervise", "signal", "usr1", "web")
-	if r.Stdout != fmt.Sprintf("web: running (pid %d)\n", webPID(t, s)) {
+	if r.Stdout != fmt.Sprintf("web: sent usr1 (pid %d)\n", webPID(t, s)) {
 		t.Error(r)
 	}
 	harness.Eventually(t, "web has heard it", func() bool {
 		return strings.Contains(s.Want(0, "supervise", "logs", "web").Stdout, "web heard USR1")
 	})
+}
+
+// withoutConfig looks at the logs as one does who only knows the state directory.
+func withoutConfig(t *testing.T, s *harness.Sandbox) {
+	t.Helper()
+	config := filepath.Join(s.Dir, "procops.toml")
+	if err := os.Rename(config, config+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.Want(0, "supervise", "logs", "web"); !strings.Contains(r.Stdout, "web is up") {
+		t.Errorf("the log file is not found: %s", r)
+	}
+	s.Want(3, "supervise", "logs", "wep")
+	s.Want(5, "--state-dir", filepath.Join(s.Dir, "other"), "supervise", "logs")
+	if err := os.Rename(config+".away", config); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestWatchEndsWithItsReader: a reader that has enough ends a command without a
+// word, as it ends every program.
+func TestWatchEndsWithItsReader(t *testing.T) {
+	s, stop := started(t, market)
+	defer stop()
+	p := s.StartProgram("sh", "-c", "{ procops supervise status --watch; echo \"code $?\" >&2; } | head -n 1")
+	p.WaitLine(`^NAME `)
+	p.WaitLine(`^code 141$`)
+	p.WantExit(0)
+	if out := p.Output(); strings.Contains(out, "error") {
+		t.Error(out)
+	}
 }
 
 func TestLogs(t *testing.T) {
@@ -297,6 +329,7 @@ func TestLogs(t *testing.T) {
 	}
 	check(false)
 	s.Want(5, "supervise", "logs", "-f")
+	withoutConfig(t, s)
 	s.Want(0, "supervise", "start") // for the end of the test
 }
 

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -207,7 +208,7 @@ func configFile(c *cli.Context, io IO) (string, error) {
 	}
 	file, err = config.Find(file, io.Getenv)
 	if err == nil && file == "" {
-		return "", fault.New(fault.NotFound, "there is no configuration: neither --config nor $PROCOPS_CONFIG name one, and the usual places have none").
+		return "", fault.New(fault.NotFound, "there is no configuration: neither --config nor $PROCOPS_CONFIG name one, and none is at %s", strings.Join(config.Places(io.Getenv), ", ")).
 			WithHint("`procops config init` writes one to start from")
 	}
 	return file, err

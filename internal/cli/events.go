@@ -48,7 +48,7 @@ func eventsListCommand(io IO) *cli.Command {
 			&cli.StringSliceFlag{Name: "type", Aliases: []string{"t"}, Usage: "only types that match this `PATTERN`, such as 'supervise.*'; may be repeated"},
 			&cli.StringFlag{Name: "subject", Usage: "only events about this `NAME`"},
 			sinceFlag("only events"),
-			&cli.IntFlag{Name: "number", Aliases: []string{"n"}, Usage: "at most the newest `N`; 0: all (default: 50, with --since all)"},
+			&cli.IntFlag{Name: "number", Aliases: []string{"n"}, Usage: "at most the newest `N`; 0: all", DefaultText: "50, with --since all"},
 			&cli.BoolFlag{Name: flagJSON, Usage: "print one JSON object on each line"},
 			utcFlag(),
 		},

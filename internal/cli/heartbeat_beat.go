@@ -27,7 +27,7 @@ func beatCommand(io IO) *cli.Command {
 				"procops heartbeat beat new-one --create",
 			),
 		Flags: []cli.Flag{
-			&cli.IntFlag{Name: "pid", Usage: "the `PROCESS` that beats (default: the one that calls procops)"},
+			&cli.IntFlag{Name: "pid", Usage: "the `PROCESS` that beats", DefaultText: "the one that calls procops"},
 			dataFlag(), dataJSONFlag(),
 			&cli.BoolFlag{Name: "create", Usage: "attach the heartbeat if it is not in the list"},
 			jsonFlag(),

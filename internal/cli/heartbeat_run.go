@@ -85,6 +85,9 @@ func opener(a *app.App, broken error) func(context.Context) (*heartbeat.List, fu
 
 // wrapOf reads the command line of run.
 func wrapOf(c *cli.Context, io IO) (heartbeat.Wrap, error) {
+	if c.Args().First() == "--" {
+		return heartbeat.Wrap{}, fault.New(fault.Usage, "%s needs a NAME before --", commandName(c)).WithHint("see `%s --help`", commandName(c))
+	}
 	words, err := args(c, 2, -1, "a NAME and, after --, a command")
 	if err != nil {
 		return heartbeat.Wrap{}, err

@@ -20,6 +20,13 @@ func permute(root *cli.App, args []string) []string {
 	for len(rest) > 0 && rest[0] != "--" {
 		rest = rest[p.take(root.Flags, rest):]
 	}
+	if p.help && (len(p.positional) == 0 || len(p.commands) == 0) {
+		return slices.Concat(args[:1], p.command, []string{"--help"})
+	}
+	if len(p.positional) == 0 && len(rest) > 0 {
+		// The library drops a "--" that comes first; a command may want to know.
+		rest = slices.Concat([]string{"--"}, rest)
+	}
 	return slices.Concat(args[:1], p.global, p.command, p.positional, rest)
 }
 
@@ -30,6 +37,7 @@ type permutation struct {
 	global     []string
 	command    []string // command names, each with its flags
 	positional []string
+	help       bool // the word "help" was found among the command names
 }
 
 // take puts the first argument, and its value if it is a flag that has one,
@@ -55,6 +63,10 @@ func (p *permutation) take(global []cli.Flag, rest []string) int {
 }
 
 func (p *permutation) takeWord(arg string) {
+	if (arg == "help" || arg == "h") && len(p.positional) == 0 && len(p.commands) > 0 {
+		p.help = true // `procops help events list` is `procops events list --help`
+		return
+	}
 	i := slices.IndexFunc(p.commands, func(c *cli.Command) bool { return c.HasName(arg) })
 	if len(p.positional) > 0 || i < 0 {
 		p.positional = append(p.positional, arg)

@@ -5,17 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
 	"procops/internal/fault"
+	"procops/internal/name"
 )
 
 // Main runs the command that args name and returns the exit code of the
 // process. Errors are printed here, once.
 func Main(ctx context.Context, io IO, args []string) int {
-	if len(args) == 2 && (args[1] == "version" || args[1] == "--version") {
+	if len(args) == 2 && slices.Contains([]string{"version", "--version", "-V", "-v"}, args[1]) {
 		// The one command that scripts call to see whether procops is there at
 		// all; building the command tree would double its cost.
 		fmt.Fprintln(io.Stdout, versionLine())
@@ -47,9 +51,18 @@ func exitCode(io IO, err error) int {
 		return int(code)
 	case errors.As(err, &sig):
 		return 128 + int(sig.signal)
+	case readerGone(io, err):
+		return 128 + int(syscall.SIGPIPE)
 	}
 	printError(io.Stderr, err)
 	return fault.ExitCode(err)
+}
+
+// readerGone reports whether the reader of stdout, such as head, has enough. No
+// program says a word about that.
+func readerGone(io IO, err error) bool {
+	var failed *fs.PathError
+	return errors.As(err, &failed) && errors.Is(failed, syscall.EPIPE) && failed.Path == io.Stdout.Name()
 }
 
 // printError writes the error, each line with procops' name, and the hints.
@@ -92,7 +105,7 @@ func newRoot(io IO) *cli.App {
 			versionCommand(io),
 		},
 		HideVersion:            true,
-		Suggest:                true,
+		HideHelpCommand:        true, // permute turns it into --help
 		UseShortOptionHandling: true,
 		// A comma is part of a value: --data list=1,2.
 		DisableSliceFlagSeparator: true,
@@ -110,6 +123,12 @@ func newRoot(io IO) *cli.App {
 // prepare gives each command below c what all have in common.
 func prepare(c *cli.Command) {
 	c.OnUsageError = usageError
+	c.HideHelpCommand = true
+	for _, f := range c.Flags {
+		if b, ok := f.(*cli.BoolFlag); ok {
+			b.DisableDefaultText = true // "(default: false)" says nothing
+		}
+	}
 	if len(c.Subcommands) > 0 && c.Action == nil {
 		c.Action = unknownCommand
 	}
@@ -121,10 +140,14 @@ func prepare(c *cli.Command) {
 // usageError turns what the flag parser says into a usage error.
 func usageError(c *cli.Context, err error, _ bool) error {
 	problem := err.Error()
-	if name, unknown := strings.CutPrefix(problem, "flag provided but not defined: -"); unknown {
-		problem = fmt.Sprintf("unknown flag %q", name)
+	hint := fmt.Sprintf("see `%s --help`", commandName(c))
+	if flag, unknown := strings.CutPrefix(problem, "flag provided but not defined: -"); unknown {
+		problem = fmt.Sprintf("unknown flag %q", flag)
+		if near, ok := name.Nearest(flag, flagNames(c)); ok && len(flag) > 1 {
+			hint = fmt.Sprintf("did you mean --%s? %s", near, hint)
+		}
 	}
-	return fault.New(fault.Usage, "%s: %s", commandName(c), problem).WithHint("see `%s --help`", commandName(c))
+	return fault.New(fault.Usage, "%s: %s", commandName(c), problem).WithHint("%s", hint)
 }
 
 // unknownCommand is the action of a command that only has subcommands: without
@@ -138,8 +161,8 @@ func unknownCommand(c *cli.Context) error {
 		commands = c.Command.Subcommands
 	}
 	e := fault.New(fault.Usage, "%q is not a command of %s", c.Args().First(), commandName(c))
-	if near := cli.SuggestCommand(commands, c.Args().First()); near != "" && !strings.Contains(near, `"help"`) {
-		return e.WithHint("%s `%s --help` lists all", strings.ToLower(near[:1])+near[1:], commandName(c))
+	if found := meant(commandName(c), commands, c.Args().First()); len(found) > 0 {
+		return e.WithHint("%s `%s --help` lists all", didYouMean(found), commandName(c))
 	}
 	return e.WithHint("`%s --help` lists all", commandName(c))
 }
@@ -155,14 +178,18 @@ func commandName(c *cli.Context) string {
 // args returns the positional arguments if there are at least least and at
 // most most of them (most < 0: any number); names is how the help calls them.
 func args(c *cli.Context, least, most int, names string) ([]string, error) {
-	n := c.Args().Len()
+	words := c.Args().Slice()
+	if len(words) > 0 && words[0] == "--" {
+		words = words[1:]
+	}
+	n := len(words)
 	if n < least {
 		return nil, fault.New(fault.Usage, "%s needs %s", commandName(c), names).WithHint("see `%s --help`", commandName(c))
 	}
 	if most >= 0 && n > most {
-		return nil, fault.New(fault.Usage, "%s does not know what to do with %q", commandName(c), c.Args().Get(most)).WithHint("see `%s --help`", commandName(c))
+		return nil, fault.New(fault.Usage, "%s does not know what to do with %q", commandName(c), words[most]).WithHint("see `%s --help`", commandName(c))
 	}
-	return c.Args().Slice(), nil
+	return words, nil
 }
 
 // examples formats the examples that the help of every command ends with.

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -55,8 +57,8 @@ func superviseSignalCommand(io IO) *cli.Command {
 			if err != nil {
 				return err
 			}
-			if _, err := proc.ParseSignal(words[0]); err != nil {
-				return fault.Wrap(fault.Usage, err, "%s", commandName(c))
+			if err := checkSignal(c, words); err != nil {
+				return err
 			}
 			if err := checkTargets(c, words[1:]); err != nil {
 				return err
@@ -64,6 +66,23 @@ func superviseSignalCommand(io IO) *cli.Command {
 			return act(c, io, supervise.Request{Action: supervise.ActionSignal, Signal: words[0], Names: words[1:]})
 		},
 	}
+}
+
+// checkSignal checks the first of the words on the command line of signal.
+func checkSignal(c *cli.Context, words []string) error {
+	_, err := proc.ParseSignal(words[0])
+	if err == nil {
+		return nil
+	}
+	e := fault.Wrap(fault.Usage, err, "%s", commandName(c))
+	if len(words) < 2 {
+		return e
+	}
+	if _, err := proc.ParseSignal(words[1]); err == nil {
+		return fault.New(fault.Usage, "%s: %q is not a signal", commandName(c), words[0]).
+			WithHint("the signal comes first: `%s %s %s`", commandName(c), words[1], words[0])
+	}
+	return e
 }
 
 // targets returns the names of processes and groups on the command line, of
@@ -106,13 +125,16 @@ func act(c *cli.Context, io IO, r supervise.Request) error {
 	ctx, cancel := withLimit(ctx, patience, late)
 	defer cancel()
 	results, err := client.Do(ctx, r)
+	if refused, ok := errors.AsType[*fault.Error](err); ok && refused.Kind == fault.NotFound && slices.Contains(r.Names, "all") {
+		return refused.WithHint("--%s means all", flagAll)
+	}
 	if err != nil {
 		return err
 	}
 	if c.Bool(flagJSON) {
 		err = printJSON(io.Stdout, results)
 	} else {
-		err = printResults(io, results)
+		err = printResults(io, r, results)
 	}
 	if err != nil {
 		return err
@@ -130,14 +152,19 @@ func resultCode(results []supervise.Result) int {
 	return 0
 }
 
-// printResults prints the good results, and the bad ones as errors.
-func printResults(io IO, results []supervise.Result) error {
+// printResults prints the good results of a request, and the bad ones as
+// errors.
+func printResults(io IO, request supervise.Request, results []supervise.Result) error {
 	for _, r := range results {
 		if !r.OK {
 			printError(io.Stderr, fmt.Errorf("%s: %s", r.Name, oneLine(resultNote(r))))
 			continue
 		}
-		line := fmt.Sprintf("%s: %s", r.Name, r.State)
+		became := string(r.State)
+		if request.Action == supervise.ActionSignal {
+			became = "sent " + request.Signal // how it takes the signal is not known yet
+		}
+		line := fmt.Sprintf("%s: %s", r.Name, became)
 		if r.PID != 0 {
 			line += fmt.Sprintf(" (pid %d)", r.PID)
 		}

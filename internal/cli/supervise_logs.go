@@ -3,8 +3,12 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -61,7 +65,7 @@ func showLogs(c *cli.Context, io IO) error {
 		}
 		return followLogs(ctx, c, io, client, request, processNames(processes))
 	case fault.Is(err, fault.Unreachable) && !request.Follow:
-		return oldLogs(c, io, request)
+		return oldLogs(c, io, request, err)
 	default:
 		return err
 	}
@@ -103,19 +107,28 @@ func followLogs(ctx context.Context, c *cli.Context, io IO, client *control.Clie
 	return err
 }
 
-// oldLogs prints the last lines of the log files.
-func oldLogs(c *cli.Context, io IO, request supervise.LogRequest) error {
+// oldLogs prints the last lines of the log files; absent is the error if there
+// are none.
+func oldLogs(c *cli.Context, io IO, request supervise.LogRequest, absent error) error {
 	a, err := openApp(c, io, "supervise", lasting)
 	if err != nil {
 		return err
 	}
-	names, err := configured(a.Config.Supervise, request.Names)
+	cfg := a.Config.Supervise
+	if len(cfg.Process) == 0 {
+		if cfg, err = logged(a.LogDir()); errors.Is(err, fs.ErrNotExist) {
+			return absent
+		} else if err != nil {
+			return fmt.Errorf("cannot list the logs: %w", err)
+		}
+	}
+	names, err := configured(cfg, request.Names)
 	if err != nil {
 		return err
 	}
 	var lines []supervise.LogLine
 	for _, n := range names {
-		own, err := supervise.LastLines(n, a.Config.Supervise.Process[n].Output, a.LogDir(), request.Lines)
+		own, err := supervise.LastLines(n, cfg.Process[n].Output, a.LogDir(), request.Lines)
 		if err != nil {
 			return err
 		}
@@ -130,6 +143,19 @@ func oldLogs(c *cli.Context, io IO, request supervise.LogRequest) error {
 	}
 	_, err = io.Stdout.Write(all)
 	return err
+}
+
+// logged returns the processes that have left a log file in dir, which is all
+// that is known of them without a config.
+func logged(dir string) (supervise.Config, error) {
+	entries, err := os.ReadDir(dir)
+	cfg := supervise.Config{Process: map[string]supervise.ProcessConfig{}}
+	for _, e := range entries {
+		if n, ok := strings.CutSuffix(e.Name(), ".log"); ok {
+			cfg.Process[n] = supervise.ProcessConfig{}
+		}
+	}
+	return cfg, err
 }
 
 // configured returns the processes of a config that names, of processes and

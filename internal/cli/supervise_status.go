@@ -162,6 +162,9 @@ func unknownProcess(n string, known map[string]bool) error {
 	}
 	slices.Sort(candidates)
 	e := fault.New(fault.NotFound, "there is no process or group %q", n)
+	if n == "all" {
+		return e.WithHint("--%s means all", flagAll)
+	}
 	if near, ok := name.Nearest(n, candidates); ok {
 		return e.WithHint("did you mean %q?", near)
 	}

@@ -31,7 +31,7 @@ func Find(explicit string, env Environ) (string, error) {
 	if path, _ := env(EnvFile); path != "" {
 		return named(path, "$"+EnvFile)
 	}
-	for _, path := range places(env) {
+	for _, path := range Places(env) {
 		if info, err := os.Stat(path); err == nil && !info.IsDir() {
 			return path, nil
 		}
@@ -47,8 +47,9 @@ func named(path, by string) (string, error) {
 	return path, nil
 }
 
-// places returns where a configuration is looked for if none is named.
-func places(env Environ) []string {
+// Places returns where a configuration is looked for if none is named, in this
+// order.
+func Places(env Environ) []string {
 	list := []string{FileName}
 	if dir, _ := env("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
 		list = append(list, filepath.Join(dir, "procops", FileName))

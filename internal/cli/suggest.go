@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"procops/internal/name"
+)
+
+// meant returns the commands, as they are typed, that somebody may have meant
+// who typed word below parent: commands of that name one level further down,
+// one whose name is near, or what other tools' word for it is called here.
+func meant(parent string, commands []*cli.Command, word string) []string {
+	if found := below(parent, commands, word); len(found) > 0 {
+		return found
+	}
+	if near, ok := name.Nearest(word, commandNames(commands)); ok {
+		return []string{parent + " " + near}
+	}
+	for _, ours := range elsewhere(word) {
+		if slices.Contains(commandNames(commands), ours) {
+			return []string{parent + " " + ours}
+		}
+		if found := below(parent, commands, ours); len(found) > 0 {
+			return found
+		}
+	}
+	return nil
+}
+
+// below returns the commands of the given name below each of commands.
+func below(parent string, commands []*cli.Command, word string) (found []string) {
+	for _, c := range commands {
+		if slices.Contains(commandNames(c.Subcommands), word) {
+			found = append(found, fmt.Sprintf("%s %s %s", parent, c.Name, word))
+		}
+	}
+	return found
+}
+
+func commandNames(commands []*cli.Command) []string {
+	names := make([]string, len(commands))
+	for i, c := range commands {
+		names[i] = c.Name
+	}
+	return names
+}
+
+// elsewhere returns what procops may call the thing that other tools of the
+// kind (systemctl, supervisorctl, docker compose, ps) call word.
+func elsewhere(word string) []string {
+	switch word {
+	case "ps", "list", "ls", "show", "info", "watch", "top", "status":
+		return []string{"status", "list"}
+	case "kill", "send":
+		return []string{"signal"}
+	case "log", "tail", "cat":
+		return []string{"logs"}
+	case "shutdown", "down", "halt", "quit", "exit":
+		return []string{"stop"}
+	case "up":
+		return []string{"run"}
+	case "rm", "remove", "delete", "forget":
+		return []string{"detach"}
+	case "add", "create", "new":
+		return []string{"attach", "init"}
+	case "validate", "test", "lint":
+		return []string{"check"}
+	case "ping", "touch":
+		return []string{"beat"}
+	}
+	return nil
+}
+
+// didYouMean makes a hint of commands.
+func didYouMean(commands []string) string {
+	return "did you mean `" + strings.Join(commands, "` or `") + "`?"
+}
+
+// flagNames returns the names that the flags of the command and of the whole
+// program have.
+func flagNames(c *cli.Context) (names []string) {
+	flags := slices.Clone(c.App.Flags)
+	if c.Command != nil {
+		flags = append(flags, c.Command.Flags...)
+	}
+	for _, f := range flags {
+		for _, n := range f.Names() {
+			if len(n) > 1 {
+				names = append(names, n)
+			}
+		}
+	}
+	return names
+}
