@@ -22,8 +22,9 @@ func superviseStopCommand(io IO) *cli.Command {
 		Usage:     "stop processes and groups, or the whole supervisor",
 		ArgsUsage: "[NAME...]",
 		Description: "With names or --all those processes are stopped and stay down until they are\n" +
-			"started again; the supervisor goes on. Without, the supervisor stops everything\n" +
-			"in order and ends; the command returns when it is gone.\n\n" +
+			"started again, also after a restart of the supervisor; the supervisor goes on.\n" +
+			"Without, the supervisor stops everything in order and ends; the command returns\n" +
+			"when it is gone.\n\n" +
 			examples("procops supervise stop web", "procops supervise stop", "procops supervise stop --now --timeout 10s"),
 		Flags: actionFlags(&cli.BoolFlag{Name: flagNow, Usage: "without names: kill what is running instead of asking it to end"}),
 		Action: func(c *cli.Context) error {

@@ -87,8 +87,9 @@ func superviseWaitCommand(io IO) *cli.Command {
 		Usage:     "wait until processes are ready",
 		ArgsUsage: "[NAME...]",
 		Description: "Without names it waits for all that are wanted. A supervisor that does not run\n" +
-			"yet is waited for, too. Exit code 0 when they are ready, 1 when the time is over\n" +
-			"or one of them was given up, 5 when no supervisor runs.\n\n" +
+			"yet is waited for, too. Exit code 0 when they are ready, 1 when the time is over,\n" +
+			"one of them was given up or one that is named is stopped, 5 when no supervisor\n" +
+			"runs.\n\n" +
 			examples("procops supervise run & procops supervise wait --ready --timeout 30s", "procops supervise wait --ready db cache"),
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: flagReady, Usage: "until they are ready (the default)"},

@@ -25,7 +25,7 @@ type waiter struct {
 // fault.NotFound, a bad signal or no names fault.Usage.
 func (s *Supervisor) Do(ctx context.Context, r Request) ([]Result, error) {
 	if s.isStopping(ctx) && r.Action != ActionSignal {
-		return nil, fault.New(fault.Conflict, "cannot %s: the supervisor is on its way down", r.Action)
+		return nil, onItsWayDown(r.Action)
 	}
 	targets, err := s.find(ctx, r.Names, r.All)
 	if err != nil {
@@ -33,16 +33,20 @@ func (s *Supervisor) Do(ctx context.Context, r Request) ([]Result, error) {
 	}
 	switch r.Action {
 	case ActionStart:
-		return s.order(ctx, r, s.withNeeds(ctx, targets), true, s.bringUp)
+		return s.order(ctx, r, s.withNeeds(ctx, targets, (*process).notThere), true, s.bringUp)
 	case ActionStop:
 		return s.order(ctx, r, targets, false, s.bringDown)
 	case ActionRestart:
-		return s.order(ctx, r, targets, true, s.bringAgain)
+		return s.order(ctx, r, s.withNeeds(ctx, targets, (*process).stopped), true, s.bringAgainOf(targets))
 	case ActionSignal:
 		return s.signal(ctx, r, targets)
 	default:
 		return nil, fault.New(fault.Usage, "there is no action %q", r.Action)
 	}
+}
+
+func onItsWayDown(a Action) error {
+	return fault.New(fault.Conflict, "cannot %s: the supervisor is on its way down", a)
 }
 
 // Shutdown begins to stop the tree in order and returns when it has begun. A
@@ -60,8 +64,8 @@ func (s *Supervisor) Shutdown(ctx context.Context) error {
 func (s *Supervisor) Hurry() { s.hurry() }
 
 // WaitReady returns nil when all the named processes (none: all that are wanted)
-// are as wanted and ready, and an error when one of them has been given up or
-// ctx ends.
+// are as wanted and ready, and an error when one of them has been given up, one
+// that is named itself is stopped and to stay so, or ctx ends.
 func (s *Supervisor) WaitReady(ctx context.Context, names []string) error {
 	targets, err := s.find(ctx, names, len(names) == 0)
 	if err != nil {
@@ -72,7 +76,7 @@ func (s *Supervisor) WaitReady(ctx context.Context, names []string) error {
 		open := false
 		for _, p := range targets {
 			switch {
-			case p.state == StateFatal || s.stopping:
+			case p.state == StateFatal || s.stopping, p.state == StateStopped && !p.wanted && slices.Contains(names, p.name):
 				failed = p
 			case p.wanted && p.state != StateRunning && p.state != StateCompleted:
 				open = true
@@ -127,9 +131,9 @@ func (s *Supervisor) unknown(n string) error {
 	return e.WithHint("`procops supervise status` lists them")
 }
 
-// withNeeds adds, before each process, what it depends on and is not there: to
+// withNeeds adds, before each process, what it depends on and is missing: to
 // start something is to start what it needs.
-func (s *Supervisor) withNeeds(ctx context.Context, targets []*process) (all []*process) {
+func (s *Supervisor) withNeeds(ctx context.Context, targets []*process, missing func(*process, Condition) bool) (all []*process) {
 	var add func(p *process)
 	add = func(p *process) {
 		if slices.Contains(all, p) {
@@ -137,7 +141,7 @@ func (s *Supervisor) withNeeds(ctx context.Context, targets []*process) (all []*
 		}
 		for _, n := range p.needs {
 			for _, q := range n.on.leaves() {
-				if !q.satisfies(n.condition) {
+				if missing(q, n.condition) {
 					add(q)
 				}
 			}
@@ -152,6 +156,14 @@ func (s *Supervisor) withNeeds(ctx context.Context, targets []*process) (all []*
 	return all
 }
 
+// notThere reports whether p does not meet the condition of one that depends on
+// it.
+func (p *process) notThere(c Condition) bool { return !p.satisfies(c) }
+
+// stopped reports whether p does not meet the condition and is to stay down, so
+// that it never will unless somebody starts it.
+func (p *process) stopped(c Condition) bool { return p.notThere(c) && !p.wanted }
+
 // order records what is wanted, gives the order to the processes and waits
 // for what becomes of it. begin returns the condition that ends the wait.
 func (s *Supervisor) order(ctx context.Context, r Request, targets []*process, wanted bool, begin func([]*process) []func() bool) ([]Result, error) {
@@ -160,13 +172,21 @@ func (s *Supervisor) order(ctx context.Context, r Request, targets []*process, w
 		// A full disk must not keep an operator from stopping things.
 		note = "it will be forgotten with this supervisor: " + err.Error()
 	}
-	var reached []func() bool
+	var (
+		reached []func() bool
+		refused error
+	)
 	err := s.ask(ctx, func() {
+		if s.stopping { // since Do has looked
+			refused = onItsWayDown(r.Action)
+			return
+		}
 		for _, p := range targets {
 			p.wanted, p.byHand = wanted, true
 		}
 		reached = begin(targets)
 	})
+	err = errors.Join(err, refused)
 	if err == nil && !r.NoWait {
 		err = s.wait(ctx, func() bool {
 			return !slices.ContainsFunc(reached, func(ok func() bool) bool { return !ok() })
@@ -229,6 +249,15 @@ func (s *Supervisor) bringAgain(targets []*process) (reached []func() bool) {
 	}
 	s.halt(running)
 	return reached
+}
+
+// bringAgainOf returns what starts targets again, and with them the others it is
+// given, on which they depend: one that is down would keep them waiting.
+func (s *Supervisor) bringAgainOf(targets []*process) func([]*process) []func() bool {
+	return func(all []*process) []func() bool {
+		needs := slices.DeleteFunc(slices.Clone(all), func(p *process) bool { return slices.Contains(targets, p) })
+		return append(s.bringUp(needs), s.bringAgain(targets)...)
+	}
 }
 
 // decided returns the condition that a process that was told to start has
