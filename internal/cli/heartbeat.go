@@ -161,7 +161,9 @@ func detachCommand(io IO) *cli.Command {
 					return err
 				}
 				for _, name := range names {
-					fmt.Fprintf(io.Stdout, "detached %s\n", name)
+					if _, err := fmt.Fprintf(io.Stdout, "detached %s\n", name); err != nil {
+						return err
+					}
 				}
 				return nil
 			})

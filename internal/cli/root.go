@@ -22,8 +22,8 @@ func Main(ctx context.Context, io IO, args []string) int {
 	if len(args) == 2 && slices.Contains([]string{"version", "--version", "-V", "-v"}, args[1]) {
 		// The one command that scripts call to see whether procops is there at
 		// all; building the command tree would double its cost.
-		fmt.Fprintln(io.Stdout, versionLine())
-		return 0
+		_, err := fmt.Fprintln(io.Stdout, versionLine())
+		return exitCode(io, err)
 	}
 	return exitCode(io, run(ctx, io, args))
 }
@@ -36,7 +36,27 @@ func (e exit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 func run(ctx context.Context, io IO, args []string) error {
 	root := newRoot(io)
-	return root.RunContext(ctx, permute(root, args))
+	help := &strictWriter{w: io.Stdout}
+	root.Writer = help
+	if err := root.RunContext(ctx, permute(root, args)); err != nil {
+		return err
+	}
+	return help.err
+}
+
+// strictWriter keeps the first error for those who write and do not look, such
+// as the flag library with its help.
+type strictWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (s *strictWriter) Write(p []byte) (int, error) {
+	n, err := s.w.Write(p)
+	if s.err == nil {
+		s.err = err
+	}
+	return n, err
 }
 
 func exitCode(io IO, err error) int {
@@ -54,6 +74,9 @@ func exitCode(io IO, err error) int {
 	case readerGone(io, err):
 		return 128 + int(syscall.SIGPIPE)
 	}
+	if cause := cannotPrint(io, err); cause != nil {
+		err = fault.Wrap(fault.Failure, cause, "cannot write to standard output")
+	}
 	printError(io.Stderr, err)
 	return fault.ExitCode(err)
 }
@@ -61,8 +84,16 @@ func exitCode(io IO, err error) int {
 // readerGone reports whether the reader of stdout, such as head, has enough. No
 // program says a word about that.
 func readerGone(io IO, err error) bool {
+	return errors.Is(cannotPrint(io, err), syscall.EPIPE)
+}
+
+// cannotPrint returns why stdout cannot be written, nil if err is another error.
+func cannotPrint(io IO, err error) error {
 	var failed *fs.PathError
-	return errors.As(err, &failed) && errors.Is(failed, syscall.EPIPE) && failed.Path == io.Stdout.Name()
+	if errors.As(err, &failed) && failed.Path == io.Stdout.Name() {
+		return failed.Err
+	}
+	return nil
 }
 
 // printError writes the error, each line with procops' name, and the hints.
@@ -91,7 +122,6 @@ func newRoot(io IO) *cli.App {
 			"4 conflict, 5 unreachable; commands that check health use 0 OK,\n" +
 			"1 WARNING, 2 CRITICAL, 3 UNKNOWN; wrappers pass their command's code on.",
 		Reader:    io.Stdin,
-		Writer:    io.Stdout,
 		ErrWriter: io.Stderr,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: flagConfig, Aliases: []string{"c"}, Usage: "use this `FILE` (else $PROCOPS_CONFIG, ./procops.toml, the user's config directory, /etc/procops)"},

@@ -56,10 +56,10 @@ func (b *Bus) Publish(e Event) {
 	}
 }
 
-// Stamp fills in the time and the source where they are missing.
+// Stamp fills in the time, to the microsecond, and the source where they are missing.
 func (b *Bus) Stamp(e Event) Event {
 	if e.Time.IsZero() {
-		e.Time = time.Now()
+		e.Time = time.Now().Truncate(time.Microsecond) // as fine as the log keeps it
 	}
 	if e.Source == "" {
 		e.Source = b.source

@@ -106,9 +106,12 @@ func open(ctx context.Context, dir, path string, opt Options) (*Store, error) {
 }
 
 func withDefaults(opt Options) Options {
-	if opt.Now == nil {
-		opt.Now = time.Now
+	clock := opt.Now
+	if clock == nil {
+		clock = time.Now
 	}
+	// What is told of a change is what will be read of it.
+	opt.Now = func() time.Time { return clock().Truncate(time.Microsecond) }
 	if opt.KeepEvents <= 0 {
 		opt.KeepEvents = DefaultKeepEvents
 	}
