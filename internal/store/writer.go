@@ -56,6 +56,7 @@ type writer struct {
 
 	mu       sync.RWMutex // guards closing the queue against a late send
 	closed   bool
+	closing  atomic.Bool // finish has been called; read without mu, which a late send may hold
 	queue    chan request
 	finished chan struct{}
 }
@@ -103,6 +104,7 @@ func (w *writer) offer(r request) error {
 
 // finish commits what is queued and ends the goroutine.
 func (w *writer) finish() {
+	w.closing.Store(true)
 	w.mu.Lock()
 	if !w.closed {
 		w.closed = true
@@ -132,9 +134,14 @@ func (w *writer) close() error {
 func (w *writer) run() {
 	defer close(w.finished)
 	batch := make([]request, 0, batchLimit)
+	var broken error // what the last transaction failed of as a whole
 	for first := range w.queue {
 		batch = w.gather(append(batch[:0], first))
-		w.commit(batch)
+		if broken != nil && w.closing.Load() {
+			answer(batch, broken) // who closes waits once for a state that stands still, not for each batch
+		} else {
+			broken = w.commit(batch)
+		}
 		clear(batch)
 	}
 }
@@ -161,18 +168,25 @@ func (w *writer) gather(batch []request) []request {
 // commit runs the batch in one transaction. When one of the updates fails, the
 // transaction is undone; then those before it, it alone and those after it get
 // a transaction each, so that nobody pays for another's failure. When the
-// transaction itself fails (the disk is full, the database locked), all fail.
-func (w *writer) commit(batch []request) {
+// transaction itself fails (the disk is full, the database locked), all fail,
+// and commit returns the error.
+func (w *writer) commit(batch []request) error {
 	for len(batch) > 0 {
 		failed, err := w.transact(batch)
 		if err == nil || failed < 0 || len(batch) == 1 {
 			answer(batch, err)
-			return
+			if failed < 0 {
+				return err
+			}
+			return nil
 		}
-		w.commit(batch[:failed])
-		w.commit(batch[failed : failed+1])
+		if err := errors.Join(w.commit(batch[:failed]), w.commit(batch[failed:failed+1])); err != nil {
+			answer(batch[failed+1:], err)
+			return err
+		}
 		batch = batch[failed+1:]
 	}
+	return nil
 }
 
 func answer(batch []request, err error) {

@@ -91,8 +91,12 @@ func (s *Supervisor) restartAll(g *group, f Failure) {
 }
 
 // restart brings processes of g to rest, in order, and starts them again when
-// they are and the delay is over. A restart under way becomes part of it.
+// they are and the delay is over. A restart under way becomes part of it. While
+// the tree is on its way down nothing is restarted.
 func (s *Supervisor) restart(g *group, list []*process, f Failure, delay time.Duration) {
+	if s.stopping {
+		return
+	}
 	s.journal.emit(eventGroupRestart.New(g.name, groupData{Members: processNames(list), Process: f.Process, Delay: seconds(delay)}))
 	for _, inner := range g.inner() {
 		if slices.ContainsFunc(inner.leaves(), func(p *process) bool { return slices.Contains(list, p) }) {
@@ -145,15 +149,10 @@ func (p *process) underRestart() bool {
 	return slices.ContainsFunc(p.above(), func(g *group) bool { return slices.Contains(g.restarting, p) })
 }
 
-// undecided reports whether g, or a group above it, may still start its
-// processes again: its chain runs a command, or it is being restarted.
-func (g *group) undecided() bool {
-	for ; g != nil; g = g.parent {
-		if len(g.restarting) > 0 || g.chain.busy() {
-			return true
-		}
-	}
-	return false
+// undecided reports whether a group above p may still start it again: its chain
+// runs a command, or it is restarting p.
+func (p *process) undecided() bool {
+	return p.underRestart() || slices.ContainsFunc(p.above(), func(g *group) bool { return g.chain.busy() })
 }
 
 // groupSettled lets those that depend on what g has given up know that nothing

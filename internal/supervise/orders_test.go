@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"procops/internal/fault"
 	"procops/internal/proc"
 	"procops/internal/unit"
 )
@@ -169,5 +170,64 @@ func TestWhoHasGoneIsWaitedForNoMore(t *testing.T) {
 	}
 	if left != 0 {
 		t.Errorf("%d waiters are left", left)
+	}
+}
+
+// TestOrderBesideAShutdown: an order that was accepted just before the shutdown
+// starts nothing after it.
+func TestOrderBesideAShutdown(t *testing.T) {
+	release := filepath.Join(t.TempDir(), "release")
+	r := newRig(t, processes(map[string]ProcessConfig{
+		"a": reluctant(release), "b": with(forever(), func(p *ProcessConfig) { p.Autostart = false }),
+	}))
+	r.await("supervise.process.running", "a", 1)
+	targets, err := r.s.find(t.Context(), []string{"b"}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.s.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, err = r.s.order(t.Context(), Request{Action: ActionStart, NoWait: true}, targets, true, r.s.bringUp)
+	if !fault.Is(err, fault.Conflict) {
+		t.Errorf("start during a shutdown: %v, want a conflict", err)
+	}
+	create(t, release)
+	r.report()
+	if got := r.order("supervise.process.starting"); len(got) != 1 {
+		t.Errorf("started %v", got)
+	}
+}
+
+// TestFailureDuringAShutdown: a process that fails while it waits for its turn to
+// be stopped is restarted neither by its group's chain nor by its strategy.
+func TestFailureDuringAShutdown(t *testing.T) {
+	for name, c := range map[string]struct {
+		group  GroupConfig
+		policy Restart
+	}{
+		"chain":    {GroupConfig{OnFail: []LinkConfig{{Retry: 1000}}}, RestartNever},
+		"strategy": {GroupConfig{Strategy: OneForAll}, RestartAlways},
+	} {
+		t.Run(name, func(t *testing.T) {
+			release := filepath.Join(t.TempDir(), "release")
+			c.group.Children = []string{"low", "high"}
+			c.group.Backoff = fastBackoff()
+			r := newRig(t, Config{
+				Process: map[string]ProcessConfig{
+					"low":  with(forever(), func(p *ProcessConfig) { p.Restart = c.policy }),
+					"high": with(reluctant(release), func(p *ProcessConfig) { p.DependsOn = needs("low") }),
+				},
+				Group: map[string]GroupConfig{"g": c.group},
+			})
+			r.await("supervise.process.running", "high", 1)
+			if err := r.s.Shutdown(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			r.do(Request{Action: ActionSignal, Signal: "KILL", Names: []string{"low"}})
+			r.await("supervise.process.exited", "low", 1)
+			create(t, release)
+			r.report()
+		})
 	}
 }

@@ -38,7 +38,7 @@ func (s *Supervisor) tryStart(p *process) {
 // hopeless reports whether a dependency will not come true by itself.
 func hopeless(n *need) bool {
 	return slices.ContainsFunc(n.on.leaves(), func(q *process) bool {
-		return q.state == StateFatal && !q.parent.undecided()
+		return q.state == StateFatal && !q.undecided()
 	})
 }
 
@@ -246,6 +246,9 @@ func (s *Supervisor) raise(g *group, f Failure) {
 			s.shutdown()
 		}
 		return
+	}
+	if s.stopping {
+		return // its children are being stopped anyway
 	}
 	s.walk(&g.chain, g.cfg.OnFail, f, func(v verdict, f Failure) {
 		switch v {

@@ -77,8 +77,22 @@ func (j *journal) recorded(e event.Event, err error) {
 	j.bus.Publish(e)
 }
 
-// want records what an operator wants of the processes.
+// How long an operator waits for the state to take what he wants, and the end
+// of supervision for it to take the rest.
+const (
+	wantPatience  = 2 * time.Second
+	flushPatience = 5 * time.Second
+)
+
+// errSlow says that the disk stands still, or that another process holds the
+// state.
+var errSlow = errors.New("the state does not answer in time")
+
+// want records what an operator wants of the processes. A state that does not
+// answer must not keep him from getting it: then want gives up.
 func (j *journal) want(ctx context.Context, names []string, wanted bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, wantPatience, errSlow)
+	defer cancel()
 	return j.store.Update(ctx, func(tx *store.Tx) error {
 		for _, n := range names {
 			_, err := tx.Exec(`INSERT INTO supervise_process (name, wanted) VALUES (?, ?)
@@ -109,6 +123,8 @@ func (j *journal) forget(name string) {
 
 // flush returns when all that was recorded so far is committed.
 func (j *journal) flush(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, flushPatience, errSlow)
+	defer cancel()
 	err := j.store.Update(ctx, func(*store.Tx) error { return nil })
 	if errors.Is(err, store.ErrClosed) {
 		return nil

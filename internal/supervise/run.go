@@ -308,5 +308,8 @@ func (s *Supervisor) close() error {
 			errs = append(errs, fmt.Errorf("cannot write the log of %q: %w", p.name, err))
 		}
 	}
-	return errors.Join(append(errs, s.journal.flush(ctx))...)
+	if err := s.journal.flush(context.Background()); err != nil {
+		errs = append(errs, fmt.Errorf("cannot record the end of supervision: %w", err))
+	}
+	return errors.Join(errs...)
 }
