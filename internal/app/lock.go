@@ -20,9 +20,8 @@ import (
 // holds the lock and drops it with the process, however that ends, so a stale
 // file means nothing; the pid in it is for people.
 func lockSupervisor(ctx context.Context, dir string) (release func() error, err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fault.Wrap(fault.Failure, err, "cannot make state directory %q", dir).
-			WithHint("choose another one with --state-dir")
+	if err := makeStateDir(dir); err != nil {
+		return nil, err
 	}
 	path := filepath.Join(dir, "supervise.lock")
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -44,6 +43,15 @@ func lockSupervisor(ctx context.Context, dir string) (release func() error, err 
 		return nil, fmt.Errorf("cannot write %q: %w", path, err)
 	}
 	return f.Close, nil
+}
+
+// makeStateDir makes the state directory if it does not exist.
+func makeStateDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fault.Wrap(fault.Failure, err, "cannot make state directory %q", dir).
+			WithHint("choose another one with --state-dir")
+	}
+	return nil
 }
 
 // A supervisor that was killed while it started a child leaves the lock to that

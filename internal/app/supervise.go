@@ -27,6 +27,9 @@ type SuperviseOptions struct {
 // SocketPath returns the path of the supervisor's control socket.
 func (a *App) SocketPath() string { return filepath.Join(a.StateDir, "supervise.sock") }
 
+// MakeStateDir makes the state directory if it does not exist.
+func (a *App) MakeStateDir() error { return makeStateDir(a.StateDir) }
+
 // LogDir returns the directory of the processes' log files.
 func (a *App) LogDir() string {
 	if dir := a.Config.Supervise.LogDir; dir != "" {

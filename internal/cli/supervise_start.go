@@ -111,8 +111,8 @@ func startBackground(a *app.App) (*background, error) {
 		return nil, fmt.Errorf("cannot start the supervisor: %w", err)
 	}
 	b := &background{log: backgroundLog(a), exited: make(chan int, 1)}
-	if err := os.MkdirAll(a.StateDir, 0o700); err != nil {
-		return nil, fmt.Errorf("cannot start the supervisor: %w", err)
+	if err := a.MakeStateDir(); err != nil {
+		return nil, err
 	}
 	log, err := os.OpenFile(b.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
 	if err != nil {
