@@ -258,6 +258,9 @@ func withoutConfig(t *testing.T, s *harness.Sandbox) {
 		t.Errorf("the log file is not found: %s", r)
 	}
 	s.Want(3, "supervise", "logs", "wep")
+	if r := s.Want(5, "supervise", "status"); !strings.Contains(r.Stderr, "; the log of the last one is ") {
+		t.Errorf("status does not say where the log is: %s", r)
+	}
 	s.Want(5, "--state-dir", filepath.Join(s.Dir, "other"), "supervise", "logs")
 	if err := os.Rename(config+".away", config); err != nil {
 		t.Fatal(err)

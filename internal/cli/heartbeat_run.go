@@ -16,11 +16,15 @@ import (
 	"procops/internal/unit"
 )
 
+// wrapperUsage is how the help writes the arguments of a command that runs
+// another one. The "--" may be left out.
+const wrapperUsage = "NAME -- COMMAND [ARGUMENT...]"
+
 func heartbeatRunCommand(io IO) *cli.Command {
 	return &cli.Command{
 		Name:      "run",
 		Usage:     "run a command and record how it ends",
-		ArgsUsage: "NAME -- COMMAND [ARGUMENT...]",
+		ArgsUsage: wrapperUsage,
 		Description: "Input, output, signals and the exit code pass through. The start, the end and the\n" +
 			"last 10 kB of the output are recorded, and the heartbeat beats: good news for exit\n" +
 			"code 0, bad news otherwise. A heartbeat that is not in the list is attached. What\n" +

@@ -10,14 +10,15 @@ import (
 // permute moves flags to where the flag library looks for them: those of the
 // whole program before the first command, those of a command before its
 // positional arguments. People type `procops supervise logs web -f`, and the
-// library would stop reading flags at "web". What follows "--" stays as it is.
+// library would stop reading flags at "web". What follows "--" stays as it is, and
+// so do the arguments of a command that is run, as after nice or timeout.
 func permute(root *cli.App, args []string) []string {
 	if len(args) == 0 {
 		return args
 	}
 	p := permutation{flags: root.Flags, commands: root.Commands}
 	rest := args[1:]
-	for len(rest) > 0 && rest[0] != "--" {
+	for len(rest) > 0 && rest[0] != "--" && !p.inCommand() {
 		rest = rest[p.take(root.Flags, rest):]
 	}
 	if p.help && (len(p.positional) == 0 || len(p.commands) == 0) {
@@ -37,6 +38,7 @@ type permutation struct {
 	global     []string
 	command    []string // command names, each with its flags
 	positional []string
+	wraps      bool // the innermost command runs another one, which follows its NAME
 	help       bool // the word "help" was found among the command names
 }
 
@@ -73,8 +75,12 @@ func (p *permutation) takeWord(arg string) {
 		return
 	}
 	p.command = append(p.command, arg)
+	p.wraps = p.commands[i].ArgsUsage == wrapperUsage
 	p.flags, p.commands = p.commands[i].Flags, p.commands[i].Subcommands
 }
+
+// inCommand reports whether all that follows are arguments of a command to run.
+func (p *permutation) inCommand() bool { return p.wraps && len(p.positional) > 1 }
 
 // find returns the flag that arg names. Of short flags run together, such as
 // "-fn", the last one is meant: only it can have a value.

@@ -3,8 +3,10 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	stdio "io"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"procops/internal/app"
 	"procops/internal/control"
 	"procops/internal/fault"
 	"procops/internal/name"
@@ -54,9 +57,23 @@ func superviseStatusCommand(io IO) *cli.Command {
 			if c.Bool(flagWatch) {
 				return show.watch(c.Context)
 			}
-			return show.once(c.Context)
+			return withLog(show.once(c.Context), client.StateDir())
 		},
 	}
+}
+
+// withLog adds to the error that no supervisor runs where the last one, if it ran
+// in the background, has said why it ended.
+func withLog(err error, stateDir string) error {
+	absent, ok := errors.AsType[*fault.Error](err)
+	if !ok || absent.Kind != fault.Unreachable {
+		return err
+	}
+	log := backgroundLog(&app.App{StateDir: stateDir})
+	if _, err := os.Stat(log); err != nil {
+		return absent
+	}
+	return absent.WithHint("%s; the log of the last one is %q", absent.Hint, log)
 }
 
 // statusView shows the status of some processes.

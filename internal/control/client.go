@@ -38,6 +38,9 @@ func Dial(path string) *Client {
 	}}}
 }
 
+// StateDir returns the state directory whose supervisor the client asks.
+func (c *Client) StateDir() string { return filepath.Dir(c.path) }
+
 // Status returns a picture of the tree. It waits 10 seconds at most.
 func (c *Client) Status(ctx context.Context) (status supervise.Status, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, statusTimeout, c.unreachable("does not answer", nil))

@@ -40,12 +40,17 @@ func ParseSignal(text string) (Signal, error) {
 	if name == "POLL" {
 		return Signal(syscall.SIGIO), nil
 	}
-	return 0, fmt.Errorf("invalid signal %q: did you mean %q?", text, nearestSignal(name))
+	near := nearestSignal(name)
+	if near == "" {
+		return 0, fmt.Errorf("invalid signal %q: want a name such as \"HUP\", or a number", text)
+	}
+	return 0, fmt.Errorf("invalid signal %q: did you mean %q?", text, near)
 }
 
-// nearestSignal returns the valid name with the smallest edit distance.
+// nearestSignal returns the valid name with the smallest edit distance, or nothing
+// if that is more than a slip or two.
 func nearestSignal(name string) string {
-	best, distance := "TERM", len(name)+len("TERM")
+	best, distance := "", min(3, len(name))
 	for _, known := range &signalNames {
 		if known == "" {
 			continue

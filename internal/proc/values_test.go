@@ -54,6 +54,8 @@ func TestSignalNames(t *testing.T) {
 	for text, want := range map[string]string{
 		"TREM": `invalid signal "TREM": did you mean "TERM"?`,
 		"HUPP": `invalid signal "HUPP": did you mean "HUP"?`,
+		"web":  `invalid signal "web": want a name such as "HUP", or a number`,
+		"":     `invalid signal "": want a name such as "HUP", or a number`,
 		"0":    `invalid signal "0": numbers go from 1 to 64`,
 		"65":   `invalid signal "65": numbers go from 1 to 64`,
 		"-9":   `invalid signal "-9": numbers go from 1 to 64`,
