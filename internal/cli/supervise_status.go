@@ -66,12 +66,12 @@ func superviseStatusCommand(io IO) *cli.Command {
 // in the background, has said why it ended.
 func withLog(err error, stateDir string) error {
 	absent, ok := errors.AsType[*fault.Error](err)
-	if !ok || absent.Kind != fault.Unreachable {
+	if !ok || absent.Kind != fault.Unreachable || absent.Hint == "" { // no hint: it runs, but does not answer
 		return err
 	}
 	log := backgroundLog(&app.App{StateDir: stateDir})
 	if _, err := os.Stat(log); err != nil {
-		return absent
+		return err
 	}
 	return absent.WithHint("%s; the log of the last one is %q", absent.Hint, log)
 }
