@@ -1,0 +1,197 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"procops/integration/harness"
+)
+
+// TestExamples runs every example of the help and of the docs, so that none of
+// them rots.
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	byHelp, byDocs := helpExamples(t), docsExamples(t)
+	if len(byHelp) < 50 || len(byDocs) < 30 {
+		t.Fatalf("%d examples in the help, %d in the docs: too few to be all", len(byHelp), len(byDocs))
+	}
+	all := slices.Concat(byHelp, byDocs)
+	slices.Sort(all)
+	for _, example := range slices.Compact(all) {
+		t.Run(example, func(t *testing.T) {
+			t.Parallel()
+			runExample(t, example)
+		})
+	}
+}
+
+// helpExamples returns the examples in the help of all commands. Each command
+// must have some.
+func helpExamples(t *testing.T) (all []string) {
+	t.Helper()
+	s := harness.NewShipped(t)
+	var walk func(path ...string)
+	walk = func(path ...string) {
+		help := s.Want(0, append(path, "--help")...).Stdout
+		_, examples, found := strings.Cut(help, "Examples:\n")
+		if !found && len(path) > 0 {
+			t.Errorf("the help of %q has no examples", path)
+		}
+		for line := range strings.Lines(examples) {
+			if strings.TrimSpace(line) == "" {
+				break
+			}
+			all = append(all, command(line))
+		}
+		_, commands, _ := strings.Cut(help, "COMMANDS:\n")
+		for line := range strings.Lines(commands) {
+			if !strings.HasPrefix(line, "   ") {
+				break
+			}
+			if name := strings.TrimSuffix(strings.Fields(line)[0], ","); name != "help" {
+				walk(append(slices.Clone(path), name)...)
+			}
+		}
+	}
+	walk()
+	return all
+}
+
+// docsExamples returns the lines of code in the docs that call procops.
+func docsExamples(t *testing.T) (all []string) {
+	t.Helper()
+	calls := regexp.MustCompile(`^(procops [^*]|.*\$\(procops )`)
+	for _, pattern := range []string{"README.md", "docs/*.md", "docs/guide/*.md", "examples/*/README.md"} {
+		pages, err := filepath.Glob(filepath.Join(harness.ModuleRoot(), pattern))
+		if err != nil || len(pages) == 0 {
+			t.Fatalf("%s: %v", pattern, err)
+		}
+		for _, page := range pages {
+			text, err := os.ReadFile(page)
+			check(t, err)
+			for _, line := range codeLines(string(text)) {
+				if line = command(line); calls.MatchString(line) {
+					all = append(all, line)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// codeLines returns the lines of the fenced and the indented blocks of Markdown.
+func codeLines(page string) (lines []string) {
+	fenced := false
+	for line := range strings.Lines(page) {
+		switch {
+		case strings.HasPrefix(line, "```"):
+			fenced = !fenced
+		case fenced || strings.HasPrefix(line, "    "):
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// command strips a line of what is not the command itself: the prompt, the
+// times of a crontab, a comment.
+func command(line string) string {
+	line = strings.ReplaceAll(strings.TrimSpace(line), "bin/procops", "procops")
+	line = regexp.MustCompile(`^(\$|[\d*]+( [\d*]+){4}) +`).ReplaceAllString(line, "")
+	return regexp.MustCompile(`\s+#.*$`).ReplaceAllString(line, "")
+}
+
+// exampleConfig has what the examples name.
+func exampleConfig() string {
+	var b strings.Builder
+	for _, name := range []string{"web", "db", "cache", "nginx", "redis", "clock"} {
+		fmt.Fprintf(&b, "[supervise.process.%s]\ncommand = \"trap : HUP USR1; echo up; while :; do sleep 0.05; done\"\nready.log = '^up$'\nrestart = 'always'\n", name)
+	}
+	b.WriteString("[supervise.group.backend]\nchildren = ['db', 'cache']\n")
+	return b.String()
+}
+
+// exampleScript stands for the scripts that the examples run.
+const exampleScript = "#!/bin/sh\necho done\n"
+
+// exampleFixture makes what an example needs to succeed.
+func exampleFixture(t *testing.T, s *harness.Sandbox, example string) {
+	t.Helper()
+	for _, name := range []string{"backup.sh", "integration-tests", "my-tests.sh"} {
+		check(t, os.Chmod(s.WriteFile(name, exampleScript), 0o755))
+	}
+	check(t, os.Symlink(filepath.Join(harness.ModuleRoot(), "examples"), filepath.Join(s.Dir, "examples")))
+	ports := harness.FreePorts(t, 2)
+	s.Setenv("REDIS_PORT", strconv.Itoa(ports[0]))
+	s.Setenv("GEARMAN_PORT", strconv.Itoa(ports[1]))
+	s.Setenv("EDITOR", "cat")
+	if strings.HasPrefix(example, "procops config init") {
+		return
+	}
+	for _, name := range []string{"procops.toml", "app.toml", "new.toml"} {
+		s.WriteFile(name, exampleConfig())
+	}
+	if strings.Contains(example, "heartbeat") && !strings.Contains(example, "heartbeat attach") {
+		for _, name := range []string{"backup", "queue", "pulse"} {
+			s.Want(0, "heartbeat", "attach", name, "--tag", "shop")
+			s.Want(0, "heartbeat", "beat", name)
+			s.Want(0, "heartbeat", "run", name, "--", "true")
+		}
+	}
+	if regexp.MustCompile(`supervise[ .]`).MatchString(example) && !startsSupervisor(example) {
+		s.Want(0, "supervise", "start")
+		s.Want(0, "supervise", "wait")
+	}
+	s.Want(0, "events", "emit", "deploy.done")
+}
+
+// startsSupervisor reports whether an example needs that none runs.
+func startsSupervisor(example string) bool {
+	return regexp.MustCompile(`supervise (run\b|start( *&&|$))`).MatchString(example)
+}
+
+// goesOn reports whether an example goes on until Ctrl-C.
+func goesOn(example string) bool {
+	return regexp.MustCompile(` (--follow|-f|--watch)\b|supervise run\b`).MatchString(example) &&
+		!regexp.MustCompile(` --then |supervise run &`).MatchString(example)
+}
+
+// elsewhere replaces what an example names outside its own directory.
+func elsewhere(example string) string {
+	return strings.NewReplacer(
+		"/usr/local/bin/backup.sh", "./backup.sh",
+		"/etc/procops/procops.toml", "elsewhere.toml",
+		"$(cat /run/queue.pid)", "$$",
+		"make report | mail me", "true",
+		"go test ./integration", "true",
+		"| less", "| cat",
+		" | jq .text", "",
+		"--ready --timeout 30s", "--ready --timeout 30s && procops supervise stop",
+	).Replace(example)
+}
+
+func runExample(t *testing.T, example string) {
+	t.Helper()
+	s := harness.NewShipped(t)
+	exampleFixture(t, s, example)
+	if goesOn(example) {
+		p := s.StartProgram("sh", "-c", elsewhere(example))
+		p.WaitLine(`.`)
+		p.SignalGroup(syscall.SIGINT)
+		if code := p.Wait(); code != 0 && code != 130 || strings.Contains(p.Stderr(), "procops: error: ") {
+			t.Errorf("code %d: %s", code, p.Output())
+		}
+	} else if r := s.Run("sh", "-c", elsewhere(example)); r.Code != 0 || strings.Contains(r.Stderr, "procops: error: ") {
+		t.Error(r)
+	}
+	if r := s.Procops("supervise", "stop"); r.Code != 0 && r.Code != 5 {
+		t.Error(r)
+	}
+}
