@@ -62,7 +62,7 @@ func supervisorPID(t *testing.T, s *harness.Sandbox) (pid int) {
 // log.
 func TestStartTellsWhyNot(t *testing.T) {
 	t.Parallel()
-	for _, c := range append(badConfigs[:3:3], badStates[2], badStates[4], badStates[6]) {
+	for _, c := range append(badConfigs()[:3], badStates()[2], badStates()[4], badStates()[6]) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := harness.New(t)

@@ -31,71 +31,73 @@ type refusal struct {
 
 // badConfigs are mistakes in procops.toml: each is told with its place, and not
 // even the state directory is made.
-var badConfigs = []refusal{
-	{
-		name: "unknown key", config: good + `comand = "x"`, code: 2,
-		want: []string{`procops.toml:3:1: unknown key "comand" in [supervise.process.good]; did you mean "command"?`},
-	},
-	{
-		name: "unknown section", config: good + `[supervice]`, code: 2,
-		want: []string{`procops.toml:3:2: unknown`, `did you mean "supervise"?`},
-	},
-	{
-		name: "wrong type", config: good + `restart = 3`, code: 2,
-		want: []string{`procops.toml:3:11: "restart" in [supervise.process.good]: want a string, have an integer`},
-	},
-	{name: "not TOML", config: good + `= =`, code: 2, want: []string{`procops.toml:3:1: `}},
-	{
-		name: "duplicate name", config: good + good, code: 2,
-		want: []string{`procops.toml:3:2: `, `supervise.process.good`, `already`},
-	},
-	{
-		name: "duplicate name of process and group", config: good + "[supervise.group.good]\nchildren = ['good']", code: 2,
-		want: []string{`procops.toml:3:18: "good" in [supervise.group]: there is a process of the same name`},
-	},
-	{
-		name: "cycle of dependencies", code: 2,
-		config: good + "depends_on = ['z']\n[supervise.process.z]\ncommand = 'true'\ndepends_on = ['good']",
-		want:   []string{`procops.toml:3:15: "depends_on[0]" in [supervise.process.good]: the dependencies are a cycle: good -> z -> good`},
-	},
-	{
-		name: "cycle of groups", code: 2,
-		config: good + "[supervise.group.a]\nchildren = ['b']\n[supervise.group.b]\nchildren = ['a']",
-		want:   []string{`procops.toml:4:13: "children[0]" in [supervise.group.a]: the groups contain each other: a -> b -> a`},
-	},
-	{
-		name: "missing command", config: good + "[supervise.process.b]\nrestart = 'always'", code: 2,
-		want: []string{`procops.toml:3:20: missing key "command" in [supervise.process.b]`},
-	},
-	{
-		name: "missing program", config: good + "[supervise.process.b]\ncommand = ['./none']", code: 2,
-		want: []string{`procops.toml:4:11: "command" in [supervise.process.b]: cannot run "./none": no such file`},
-	},
-	{
-		name: "program not in PATH", config: good + "[supervise.process.b]\ncommand = ['no-such-program']", code: 2,
-		want: []string{`procops.toml:4:11: "command" in [supervise.process.b]: cannot run "no-such-program": not found in its PATH`},
-	},
-	{
-		name: "program that is not executable", config: good + "[supervise.process.b]\ncommand = ['./procops.toml']", code: 2,
-		want: []string{`procops.toml:4:11: "command" in [supervise.process.b]: cannot run "./procops.toml": permission denied`},
-	},
-	{
-		name: "nothing to supervise", config: "[heartbeat.x]", code: 2,
-		want: []string{`there is nothing to supervise: `, `procops: hint: `},
-	},
-	{
-		name: "config that may not be read", config: good, user: true, code: 2,
-		spoil: func(t *testing.T, s *harness.Sandbox) {
-			t.Helper()
-			check(t, os.Chmod(filepath.Join(s.Dir, "procops.toml"), 0))
+func badConfigs() []refusal {
+	return []refusal{
+		{
+			name: "unknown key", config: good + `comand = "x"`, code: 2,
+			want: []string{`procops.toml:3:1: unknown key "comand" in [supervise.process.good]; did you mean "command"?`},
 		},
-		want: []string{`cannot read configuration "procops.toml": permission denied`},
-	},
+		{
+			name: "unknown section", config: good + `[supervice]`, code: 2,
+			want: []string{`procops.toml:3:2: unknown`, `did you mean "supervise"?`},
+		},
+		{
+			name: "wrong type", config: good + `restart = 3`, code: 2,
+			want: []string{`procops.toml:3:11: "restart" in [supervise.process.good]: want a string, have an integer`},
+		},
+		{name: "not TOML", config: good + `= =`, code: 2, want: []string{`procops.toml:3:1: `}},
+		{
+			name: "duplicate name", config: good + good, code: 2,
+			want: []string{`procops.toml:3:2: `, `supervise.process.good`, `already`},
+		},
+		{
+			name: "duplicate name of process and group", config: good + "[supervise.group.good]\nchildren = ['good']", code: 2,
+			want: []string{`procops.toml:3:18: "good" in [supervise.group]: there is a process of the same name`},
+		},
+		{
+			name: "cycle of dependencies", code: 2,
+			config: good + "depends_on = ['z']\n[supervise.process.z]\ncommand = 'true'\ndepends_on = ['good']",
+			want:   []string{`procops.toml:3:15: "depends_on[0]" in [supervise.process.good]: the dependencies are a cycle: good -> z -> good`},
+		},
+		{
+			name: "cycle of groups", code: 2,
+			config: good + "[supervise.group.a]\nchildren = ['b']\n[supervise.group.b]\nchildren = ['a']",
+			want:   []string{`procops.toml:4:13: "children[0]" in [supervise.group.a]: the groups contain each other: a -> b -> a`},
+		},
+		{
+			name: "missing command", config: good + "[supervise.process.b]\nrestart = 'always'", code: 2,
+			want: []string{`procops.toml:3:20: missing key "command" in [supervise.process.b]`},
+		},
+		{
+			name: "missing program", config: good + "[supervise.process.b]\ncommand = ['./none']", code: 2,
+			want: []string{`procops.toml:4:11: "command" in [supervise.process.b]: cannot run "./none": no such file`},
+		},
+		{
+			name: "program not in PATH", config: good + "[supervise.process.b]\ncommand = ['no-such-program']", code: 2,
+			want: []string{`procops.toml:4:11: "command" in [supervise.process.b]: cannot run "no-such-program": not found in its PATH`},
+		},
+		{
+			name: "program that is not executable", config: good + "[supervise.process.b]\ncommand = ['./procops.toml']", code: 2,
+			want: []string{`procops.toml:4:11: "command" in [supervise.process.b]: cannot run "./procops.toml": permission denied`},
+		},
+		{
+			name: "nothing to supervise", config: "[heartbeat.x]", code: 2,
+			want: []string{`there is nothing to supervise: `, `procops: hint: `},
+		},
+		{
+			name: "config that may not be read", config: good, user: true, code: 2,
+			spoil: func(t *testing.T, s *harness.Sandbox) {
+				t.Helper()
+				check(t, os.Chmod(filepath.Join(s.Dir, "procops.toml"), 0))
+			},
+			want: []string{`cannot read configuration "procops.toml": permission denied`},
+		},
+	}
 }
 
 func TestBadConfig(t *testing.T) {
 	t.Parallel()
-	for _, c := range badConfigs {
+	for _, c := range badConfigs() {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := c.refused(t)
@@ -107,88 +109,90 @@ func TestBadConfig(t *testing.T) {
 }
 
 // badStates are state directories that cannot be used.
-var badStates = []refusal{
-	{
-		name: "directory that may not be written", user: true, code: 1,
-		spoil: func(t *testing.T, s *harness.Sandbox) { t.Helper(); readOnly(t, s, s.State) },
-		want:  []string{`cannot lock state directory "%s": `, `: permission denied`, `procops: hint: make it writable for this user, or choose another one with --state-dir`},
-	},
-	{
-		name: "directory that cannot be made", user: true, code: 1,
-		spoil: func(t *testing.T, s *harness.Sandbox) { t.Helper(); readOnly(t, s, s.Dir) },
-		want:  []string{`cannot make state directory "%s": `, `: permission denied`, `procops: hint: choose another one with --state-dir`},
-	},
-	{
-		name: "file in its place", code: 1,
-		spoil: func(t *testing.T, s *harness.Sandbox) { t.Helper(); s.WriteFile("state", "mine") },
-		want:  []string{`cannot make state directory "%s": `, `: not a directory`, `procops: hint: `},
-	},
-	{
-		name: "damaged database", code: 1,
-		spoil: func(t *testing.T, s *harness.Sandbox) {
-			t.Helper()
-			s.Want(0, "heartbeat", "attach", "x")
-			sqlite("PRAGMA wal_checkpoint(TRUNCATE)")(t, s) // else its content is in the log
-			whole := s.ReadFile("state/procops.db")
-			s.WriteFile("state/procops.db", whole[:100]+strings.Repeat("\xff", len(whole)-100))
+func badStates() []refusal {
+	return []refusal{
+		{
+			name: "directory that may not be written", user: true, code: 1,
+			spoil: func(t *testing.T, s *harness.Sandbox) { t.Helper(); readOnly(t, s, s.State) },
+			want:  []string{`cannot lock state directory "%s": `, `: permission denied`, `procops: hint: make it writable for this user, or choose another one with --state-dir`},
 		},
-		want: []string{`cannot open state "%s/procops.db": `, `procops: hint: the file is damaged: `, `.recover`},
-	},
-	{
-		name: "letter for a database", code: 1,
-		spoil: func(t *testing.T, s *harness.Sandbox) {
-			t.Helper()
-			s.WriteFile("state/procops.db", strings.Repeat("Dear database, ", 100))
+		{
+			name: "directory that cannot be made", user: true, code: 1,
+			spoil: func(t *testing.T, s *harness.Sandbox) { t.Helper(); readOnly(t, s, s.Dir) },
+			want:  []string{`cannot make state directory "%s": `, `: permission denied`, `procops: hint: choose another one with --state-dir`},
 		},
-		want: []string{`cannot open state "%s/procops.db": file is not a database`, `procops: hint: the file is damaged: `},
-	},
-	{
-		name: "another program's database", code: 1, spoil: sqlite("CREATE TABLE theirs (x)"),
-		want: []string{`cannot open state "%s/procops.db": it is the database of another program`, `procops: hint: move it away`},
-	},
-	{
-		name: "newer schema", code: 1, spoil: sqlite("PRAGMA user_version = 99"),
-		want: []string{`cannot open state "%s/procops.db": it was written by a newer procops (schema 99; `, `procops: hint: upgrade this procops`},
-	},
-	{
-		name: "file for the log directory", code: 1,
-		spoil: func(t *testing.T, s *harness.Sandbox) { t.Helper(); s.WriteFile("state/logs", "mine") },
-		want:  []string{`cannot open log file "%s/logs/good.log": not a directory`},
-	},
-	{
-		name: "log directory that may not be written", user: true, code: 1,
-		spoil: func(t *testing.T, s *harness.Sandbox) {
-			t.Helper()
-			readOnly(t, s, filepath.Join(s.State, "logs"))
-			check(t, os.Chmod(s.State, 0o777))
+		{
+			name: "file in its place", code: 1,
+			spoil: func(t *testing.T, s *harness.Sandbox) { t.Helper(); s.WriteFile("state", "mine") },
+			want:  []string{`cannot make state directory "%s": `, `: not a directory`, `procops: hint: `},
 		},
-		want: []string{`cannot open log file "%s/logs/good.log": permission denied`},
-	},
-	{
-		name: "log directory elsewhere", config: "[supervise]\nlog_dir = '/proc/none'\n" + good, code: 1,
-		want: []string{`cannot open log file "/proc/none/good.log": no such file or directory`},
-	},
-	{
-		name: "file in place of the socket", code: 1,
-		spoil: func(t *testing.T, s *harness.Sandbox) { t.Helper(); s.WriteFile("state/supervise.sock", "mine") },
-		want:  []string{`cannot listen on socket "%s/supervise.sock": it exists and is not a socket`},
-	},
-	{
-		name: "socket of somebody else", code: 4,
-		spoil: func(t *testing.T, s *harness.Sandbox) {
-			t.Helper()
-			check(t, os.MkdirAll(s.State, 0o700))
-			l, err := new(net.ListenConfig).Listen(t.Context(), "unix", filepath.Join(s.State, "supervise.sock"))
-			check(t, err)
-			t.Cleanup(func() { _ = l.Close() })
+		{
+			name: "damaged database", code: 1,
+			spoil: func(t *testing.T, s *harness.Sandbox) {
+				t.Helper()
+				s.Want(0, "heartbeat", "attach", "x")
+				sqlite("PRAGMA wal_checkpoint(TRUNCATE)")(t, s) // else its content is in the log
+				whole := s.ReadFile("state/procops.db")
+				s.WriteFile("state/procops.db", whole[:100]+strings.Repeat("\xff", len(whole)-100))
+			},
+			want: []string{`cannot open state "%s/procops.db": `, `procops: hint: the file is damaged: `, `.recover`},
 		},
-		want: []string{`a supervisor is already running on socket "%s/supervise.sock"`},
-	},
+		{
+			name: "letter for a database", code: 1,
+			spoil: func(t *testing.T, s *harness.Sandbox) {
+				t.Helper()
+				s.WriteFile("state/procops.db", strings.Repeat("Dear database, ", 100))
+			},
+			want: []string{`cannot open state "%s/procops.db": file is not a database`, `procops: hint: the file is damaged: `},
+		},
+		{
+			name: "another program's database", code: 1, spoil: sqlite("CREATE TABLE theirs (x)"),
+			want: []string{`cannot open state "%s/procops.db": it is the database of another program`, `procops: hint: move it away`},
+		},
+		{
+			name: "newer schema", code: 1, spoil: sqlite("PRAGMA user_version = 99"),
+			want: []string{`cannot open state "%s/procops.db": it was written by a newer procops (schema 99; `, `procops: hint: upgrade this procops`},
+		},
+		{
+			name: "file for the log directory", code: 1,
+			spoil: func(t *testing.T, s *harness.Sandbox) { t.Helper(); s.WriteFile("state/logs", "mine") },
+			want:  []string{`cannot open log file "%s/logs/good.log": not a directory`},
+		},
+		{
+			name: "log directory that may not be written", user: true, code: 1,
+			spoil: func(t *testing.T, s *harness.Sandbox) {
+				t.Helper()
+				readOnly(t, s, filepath.Join(s.State, "logs"))
+				check(t, os.Chmod(s.State, 0o777))
+			},
+			want: []string{`cannot open log file "%s/logs/good.log": permission denied`},
+		},
+		{
+			name: "log directory elsewhere", config: "[supervise]\nlog_dir = '/proc/none'\n" + good, code: 1,
+			want: []string{`cannot open log file "/proc/none/good.log": no such file or directory`},
+		},
+		{
+			name: "file in place of the socket", code: 1,
+			spoil: func(t *testing.T, s *harness.Sandbox) { t.Helper(); s.WriteFile("state/supervise.sock", "mine") },
+			want:  []string{`cannot listen on socket "%s/supervise.sock": it exists and is not a socket`},
+		},
+		{
+			name: "socket of somebody else", code: 4,
+			spoil: func(t *testing.T, s *harness.Sandbox) {
+				t.Helper()
+				check(t, os.MkdirAll(s.State, 0o700))
+				l, err := new(net.ListenConfig).Listen(t.Context(), "unix", filepath.Join(s.State, "supervise.sock"))
+				check(t, err)
+				t.Cleanup(func() { _ = l.Close() })
+			},
+			want: []string{`a supervisor is already running on socket "%s/supervise.sock"`},
+		},
+	}
 }
 
 func TestBadState(t *testing.T) {
 	t.Parallel()
-	for _, c := range badStates {
+	for _, c := range badStates() {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			if c.config == "" {

@@ -17,7 +17,7 @@ import (
 const crashRounds = 200
 
 // steady are processes that run until they are ended. None may run twice.
-var steady = []string{"plain", "brood", "late", "flip"}
+func steady() []string { return []string{"plain", "brood", "late", "flip"} }
 
 // crashTree has the steady processes and one that ends and is started again all
 // the time. Each holds a lock as long as it, or anybody it has started, lives;
@@ -147,7 +147,7 @@ func (c *crash) checkReady(n int) {
 		c.t.Errorf("the operator was told that flip is wanted: %s; now: %s", c.flip, wanted)
 	}
 	starts := c.startsIn(n)
-	for _, name := range steady {
+	for _, name := range steady() {
 		want := 1
 		if name == "flip" && c.flip != "true" {
 			want = 0

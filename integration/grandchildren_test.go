@@ -12,16 +12,18 @@ import (
 
 // families are commands whose descendants do what they can to survive. Each
 // process writes its pid to the file "up" when it is as it shall be.
-var families = map[string]string{
-	// The leader obeys, its child does not.
-	"obedient": `sh stubborn obedient-child & echo obedient $$ >> up; while :; do sleep 0.1; done`,
-	// Neither obeys.
-	"deaf": `trap '' TERM INT HUP; sh stubborn deaf-child & echo deaf $$ >> up; while :; do sleep 0.1; done`,
-	// A session of its own: the signals to the process group do not reach it.
-	"escaped": `setsid sh stubborn escaped-child & echo escaped $$ >> up; while :; do sleep 0.1; done`,
-	// A daemon of the old school: two forks and a session of its own; its parent is
-	// gone.
-	"daemon": `(setsid sh -c 'sh stubborn daemon-child & exit' &) ; echo daemon $$ >> up; while :; do sleep 0.1; done`,
+func families() map[string]string {
+	return map[string]string{
+		// The leader obeys, its child does not.
+		"obedient": `sh stubborn obedient-child & echo obedient $$ >> up; while :; do sleep 0.1; done`,
+		// Neither obeys.
+		"deaf": `trap '' TERM INT HUP; sh stubborn deaf-child & echo deaf $$ >> up; while :; do sleep 0.1; done`,
+		// A session of its own: the signals to the process group do not reach it.
+		"escaped": `setsid sh stubborn escaped-child & echo escaped $$ >> up; while :; do sleep 0.1; done`,
+		// A daemon of the old school: two forks and a session of its own; its parent is
+		// gone.
+		"daemon": `(setsid sh -c 'sh stubborn daemon-child & exit' &) ; echo daemon $$ >> up; while :; do sleep 0.1; done`,
+	}
 }
 
 // stubbornScript ignores what asks it to end.
@@ -34,16 +36,16 @@ func raiseFamilies(t *testing.T, grace string) (*harness.Sandbox, *harness.Proce
 	s := harness.New(t)
 	s.WriteFile("stubborn", stubbornScript)
 	var config strings.Builder
-	for name, command := range families {
+	for name, command := range families() {
 		fmt.Fprintf(&config, "[supervise.process.%s]\ncommand = '''%s'''\nstop.grace = %q\n", name, command, grace)
 	}
 	s.Config(config.String())
 	p := s.Start("supervise", "run")
 	harness.Eventually(t, "all families are up", func() bool {
-		return strings.Count(s.ReadFile("up"), "\n") == 2*len(families)
+		return strings.Count(s.ReadFile("up"), "\n") == 2*len(families())
 	})
-	if n := len(s.Left()); n < 2*len(families) {
-		t.Fatalf("%d processes run, want at least %d", n, 2*len(families))
+	if n := len(s.Left()); n < 2*len(families()) {
+		t.Fatalf("%d processes run, want at least %d", n, 2*len(families()))
 	}
 	return s, p
 }
@@ -56,7 +58,7 @@ func TestNobodySurvivesAStopInOrder(t *testing.T) {
 			p.SignalGroup(sig) // as the terminal does
 			p.WantExit(0)
 			wantNothing(t, s)
-			for name := range families {
+			for name := range families() {
 				if !slices.Contains(stepsOf(p), name+" ended") {
 					t.Errorf("procops does not tell of the end of %s: %s", name, p.Output())
 				}
@@ -117,14 +119,14 @@ func TestNobodySurvivesTheLeader(t *testing.T) {
 	s := harness.New(t)
 	s.WriteFile("stubborn", stubbornScript)
 	var config strings.Builder
-	for name, command := range families {
+	for name, command := range families() {
 		short := strings.ReplaceAll(command, "while :;", "until test -e end;")
 		fmt.Fprintf(&config, "[supervise.process.%s]\ncommand = '''%s'''\nstop.grace = \"200ms\"\n", name, short)
 	}
 	s.Config(config.String())
 	p := s.Start("supervise", "run")
 	harness.Eventually(t, "all families are up", func() bool {
-		return strings.Count(s.ReadFile("up"), "\n") == 2*len(families)
+		return strings.Count(s.ReadFile("up"), "\n") == 2*len(families())
 	})
 	s.WriteFile("end", "")
 	p.WantExit(0)

@@ -71,7 +71,7 @@ func TestServices(t *testing.T) {
 func stepsOf(p *harness.Process) (steps []string) {
 	step := regexp.MustCompile(`^(\S+) +\* (started|ready|failed|is started again|stopping|ended)\b`)
 	for line := range strings.Lines(p.Stderr()) {
-		if m := step.FindStringSubmatch(line); m != nil && m[1] != "procops" {
+		if m := step.FindStringSubmatch(line); len(m) > 2 && m[1] != "procops" {
 			steps = append(steps, m[1]+" "+m[2])
 		}
 	}
