@@ -44,7 +44,7 @@ func openWriteLock(database string, wait time.Duration) (*writeLock, error) {
 }
 
 func openLockFile(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	return os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
 }
 
 // lock takes the lock, or fails with errLockTimeout after the time to wait.
