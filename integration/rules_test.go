@@ -97,7 +97,7 @@ func room(pkg string) string {
 // floors below its own, and from its own room.
 func floors() [][]string {
 	return [][]string{
-		{"unit", "fault", "name"},
+		{"unit", "fault", "name", "flock"},
 		{"event", "proc"},
 		{"store", "runner", "logging"},
 		concerns(),
@@ -228,7 +228,7 @@ func mayUseSQL(pkg, file string) bool {
 }
 
 func leavesAlone(g graph) (broken []string) {
-	for _, leaf := range []string{"event", "proc", "unit", "fault", "name", "gearman/wire"} {
+	for _, leaf := range []string{"event", "proc", "unit", "fault", "name", "flock", "gearman/wire"} {
 		pkg := module + "/internal/" + leaf
 		for _, imported := range g.imports(pkg) {
 			if isOwn(imported) && !isException(pkg, imported) {

@@ -10,9 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"procops/internal/fault"
+	"procops/internal/flock"
 	"procops/internal/proc"
 )
 
@@ -33,8 +32,8 @@ func lockSupervisor(ctx context.Context, dir string) (release func() error, err 
 	if err := takeLock(ctx, f); err != nil {
 		pid := holder(f)
 		_ = f.Close()
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("cannot lock %q: %w", path, err)
+		if !errors.Is(err, flock.ErrTaken) {
+			return nil, err
 		}
 		return nil, fault.New(fault.Conflict, "a supervisor already runs on state directory %q (pid %d)", dir, pid).
 			WithHint("`procops supervise status` shows it; another one needs another --state-dir")
@@ -64,7 +63,7 @@ const (
 )
 
 // takeLock takes the lock of f. While it is held and its owner is dead, or has
-// not written its pid yet, it waits. The error is EWOULDBLOCK when another owner
+// not written its pid yet, it waits. The error is flock.ErrTaken when another owner
 // lives.
 func takeLock(ctx context.Context, f *os.File) error {
 	ctx, cancel := context.WithTimeout(ctx, lockPatience)
@@ -72,8 +71,8 @@ func takeLock(ctx context.Context, f *os.File) error {
 	look := time.NewTicker(lockLook)
 	defer look.Stop()
 	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil || !errors.Is(err, unix.EWOULDBLOCK) || proc.Runs(holder(f)) {
+		err := flock.Try(f)
+		if err == nil || !errors.Is(err, flock.ErrTaken) || proc.Runs(holder(f)) {
 			return err
 		}
 		select {

@@ -3,12 +3,11 @@ package heartbeat
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"procops/internal/fault"
+	"procops/internal/flock"
 )
 
 // lockRun takes the lock of a name, which the kernel frees when this process
@@ -19,15 +18,15 @@ func lockRun(ctx context.Context, dir, name string, wait bool) (release func(), 
 		return nil, fault.Wrap(fault.Failure, err, "cannot make sure that no other run of %q is under way", name).
 			WithHint("without --no-overlap the command runs all the same")
 	}
-	err = flock(f, syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) && wait {
+	err = flock.Try(f)
+	if errors.Is(err, flock.ErrTaken) && wait {
 		err = waitForLock(ctx, f)
 	}
 	if err == nil {
 		return func() { _ = f.Close() }, nil
 	}
 	_ = f.Close()
-	if errors.Is(err, syscall.EWOULDBLOCK) {
+	if errors.Is(err, flock.ErrTaken) {
 		return nil, fault.New(fault.Conflict, "cannot run %q: another run of it is under way", name).
 			WithHint("--wait waits for its end")
 	}
@@ -38,7 +37,7 @@ func openLock(dir, name string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	return os.OpenFile(filepath.Join(dir, name+".lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	return flock.Open(filepath.Join(dir, name+".lock"))
 }
 
 // waitForLock waits until the lock is free or ctx ends. In the latter case the
@@ -46,30 +45,11 @@ func openLock(dir, name string) (*os.File, error) {
 // lock comes free; it then frees it again.
 func waitForLock(ctx context.Context, f *os.File) error {
 	got := make(chan error, 1)
-	go func() { got <- flock(f, syscall.LOCK_EX) }()
+	go func() { got <- flock.Wait(f) }()
 	select {
 	case err := <-got:
 		return err
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-}
-
-func flock(f *os.File, how int) error {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var locked error
-	err = raw.Control(func(fd uintptr) {
-		for {
-			if locked = syscall.Flock(int(fd), how); !errors.Is(locked, syscall.EINTR) {
-				return
-			}
-		}
-	})
-	if locked != nil {
-		return fmt.Errorf("cannot lock %q: %w", f.Name(), locked)
-	}
-	return err
 }

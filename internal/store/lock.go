@@ -2,10 +2,10 @@ package store
 
 import (
 	"errors"
-	"fmt"
 	"os"
-	"syscall"
 	"time"
+
+	"procops/internal/flock"
 )
 
 // lockSuffix is added to the database's path to name the file of the write lock.
@@ -36,15 +36,11 @@ type lockWaiter struct {
 }
 
 func openWriteLock(database string, wait time.Duration) (*writeLock, error) {
-	f, err := openLockFile(database + lockSuffix)
+	f, err := flock.Open(database + lockSuffix)
 	if err != nil {
 		return nil, err
 	}
 	return &writeLock{file: f, wait: wait}, nil
-}
-
-func openLockFile(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
 }
 
 // lock takes the lock, or fails with errLockTimeout after the time to wait.
@@ -52,12 +48,12 @@ func (l *writeLock) lock() error {
 	timeout := time.NewTimer(l.wait)
 	defer timeout.Stop()
 	for {
-		err := flock(l.file, syscall.LOCK_EX|syscall.LOCK_NB)
+		err := flock.Try(l.file)
 		if err == nil {
 			l.held = l.file
 			return nil
 		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
+		if !errors.Is(err, flock.ErrTaken) {
 			return err
 		}
 		if l.waiter == nil {
@@ -83,7 +79,7 @@ func (l *writeLock) lock() error {
 // holds the lock.
 func (l *writeLock) unlock() {
 	if l.held == l.file {
-		_ = flock(l.held, syscall.LOCK_UN)
+		_ = flock.Release(l.held)
 	} else {
 		_ = l.held.Close()
 	}
@@ -98,12 +94,12 @@ func startLockWaiter(path string) *lockWaiter {
 	w := &lockWaiter{got: make(chan *os.File), done: make(chan struct{})}
 	go func() {
 		defer close(w.done)
-		f, err := openLockFile(path)
+		f, err := flock.Open(path)
 		if err != nil {
 			w.err = err
 			return
 		}
-		if w.err = flock(f, syscall.LOCK_EX); w.err == nil {
+		if w.err = flock.Wait(f); w.err == nil {
 			select {
 			case w.got <- f:
 				return
@@ -113,23 +109,4 @@ func startLockWaiter(path string) *lockWaiter {
 		w.err = errors.Join(w.err, f.Close())
 	}()
 	return w
-}
-
-func flock(f *os.File, how int) error {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var locked error
-	err = raw.Control(func(fd uintptr) {
-		for {
-			if locked = syscall.Flock(int(fd), how); !errors.Is(locked, syscall.EINTR) {
-				return
-			}
-		}
-	})
-	if locked != nil {
-		return fmt.Errorf("cannot lock %q: %w", f.Name(), locked)
-	}
-	return err
 }

@@ -1,0 +1,68 @@
+package flock
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func open(t *testing.T, path string) *os.File {
+	t.Helper()
+	f, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	return f
+}
+
+func TestOneHolderAtATime(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	a, b := open(t, path), open(t, path)
+	if err := Try(a); err != nil {
+		t.Fatal(err)
+	}
+	if err := Try(b); !errors.Is(err, ErrTaken) {
+		t.Errorf("a lock that is taken: %v", err)
+	}
+	got := make(chan error, 1)
+	go func() { got <- Wait(b) }()
+	if err := Release(a); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-got; err != nil {
+		t.Errorf("waiting for the lock: %v", err)
+	}
+	if err := Try(a); !errors.Is(err, ErrTaken) {
+		t.Errorf("after the waiter got it: %v", err)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := Try(a); err != nil {
+		t.Errorf("after its holder's file was closed: %v", err)
+	}
+}
+
+func TestClosedFile(t *testing.T) {
+	f := open(t, filepath.Join(t.TempDir(), "lock"))
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := Try(f); err == nil || errors.Is(err, ErrTaken) {
+		t.Errorf("locking a closed file: %v", err)
+	}
+}
+
+func TestOpenIsPrivate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	open(t, path)
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		t.Errorf("mode %v", info.Mode())
+	}
+}
