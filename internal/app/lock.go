@@ -23,8 +23,7 @@ func lockSupervisor(ctx context.Context, dir string) (release func() error, err 
 		return nil, err
 	}
 	path := filepath.Join(dir, "supervise.lock")
-	// What a symbolic link of somebody else's leads to must not be overwritten.
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	f, err := flock.Open(path)
 	if err != nil {
 		return nil, fault.Wrap(fault.Failure, err, "cannot lock state directory %q", dir).
 			WithHint("make it writable for this user, or choose another one with --state-dir")

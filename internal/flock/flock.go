@@ -13,9 +13,11 @@ import (
 // ErrTaken says that another descriptor holds the lock.
 var ErrTaken = errors.New("somebody else holds the lock")
 
-// Open opens a lock file, which is made (mode 0600) if it does not exist.
+// Open opens a lock file, which is made (mode 0600) if it does not exist. A
+// symbolic link is refused: somebody else's could lead root to a file that must
+// not be written.
 func Open(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	return os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
 }
 
 // Try takes the lock if it is free, and otherwise fails with ErrTaken.

@@ -66,3 +66,18 @@ func TestOpenIsPrivate(t *testing.T) {
 		t.Errorf("mode %v", info.Mode())
 	}
 }
+
+func TestOpenRefusesLinks(t *testing.T) {
+	dir := t.TempDir()
+	link, target := filepath.Join(dir, "lock"), filepath.Join(dir, "target")
+	if err := os.Symlink(target, link); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := Open(link); err == nil {
+		_ = f.Close()
+		t.Error("a symbolic link was followed")
+	}
+	if _, err := os.Lstat(target); !os.IsNotExist(err) {
+		t.Errorf("the link's target: %v", err)
+	}
+}
