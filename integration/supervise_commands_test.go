@@ -235,6 +235,27 @@ autostart = false
 	}
 }
 
+// TestStartTellsWhatStaysDown: nobody has to wonder why something does not run.
+func TestStartTellsWhatStaysDown(t *testing.T) {
+	s, stop := started(t, market)
+	defer stop()
+	s.Want(0, "supervise", "stop", "db")
+	s.Want(0, "supervise", "stop")
+	r := s.Want(0, "supervise", "start")
+	if !strings.HasSuffix(r.Stdout, "\nstopped by hand and left so: db; `procops supervise start --all` starts them\n") {
+		t.Error(r)
+	}
+	if log := s.ReadFile(filepath.Join(s.State, "supervise.log")); !strings.Contains(log, "; stopped by hand and left so: db\n") {
+		t.Errorf("the log does not say it: %s", log)
+	}
+	r = s.Want(1, "supervise", "status")
+	for _, want := range []string{`(?m)^db +stopped .* stopped by hand$`, `(?m)^web +waiting .* waits for back to be ready, which is stopped$`} {
+		if !regexp.MustCompile(want).MatchString(r.Stdout) {
+			t.Errorf("want %s: %s", want, r)
+		}
+	}
+}
+
 func TestSignalReachesTheProcess(t *testing.T) {
 	s, stop := started(t, market)
 	defer stop()

@@ -40,6 +40,7 @@ type eventData struct {
 	Text      string   `json:"text"`
 	Expected  bool     `json:"expected"`
 	Members   []string `json:"members"`
+	ByHand    []string `json:"stopped_by_hand"`
 	Added     []string `json:"added"`
 	Removed   []string `json:"removed"`
 	Restarted []string `json:"restarted"`
@@ -63,7 +64,11 @@ func (d describer) event(e event.Event) (notice, bool) {
 	}
 	switch e.Type {
 	case "supervise.started":
-		return notice{fmt.Sprintf("supervising %s, pid %d", count(data.Processes, "process", "processes"), data.PID), bold}, true
+		text := fmt.Sprintf("supervising %s, pid %d", count(data.Processes, "process", "processes"), data.PID)
+		if len(data.ByHand) > 0 {
+			text += "; stopped by hand and left so: " + strings.Join(abbreviate(data.ByHand, 5), ", ")
+		}
+		return notice{text, bold}, true
 	case "supervise.reloaded":
 		return notice{fmt.Sprintf("reloaded: %d added, %d removed, %d restarted, %d updated",
 			len(data.Added), len(data.Removed), len(data.Restarted), len(data.Updated)), bold}, true

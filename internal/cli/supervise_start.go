@@ -8,6 +8,7 @@ import (
 	stdio "io"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -88,7 +89,30 @@ func startSupervisor(c *cli.Context, io IO) error {
 	if !running {
 		state = "has ended already: all processes have ended well"
 	}
-	_, err = fmt.Fprintf(io.Stdout, "the supervisor %s; its log is %s\n", state, background.log)
+	if _, err = fmt.Fprintf(io.Stdout, "the supervisor %s; its log is %s\n", state, background.log); err != nil || !running {
+		return err
+	}
+	return tellByHand(ctx, a, client, io)
+}
+
+// tellByHand says which processes were not started because an operator had
+// stopped them before.
+func tellByHand(ctx context.Context, a *app.App, client *control.Client, io IO) error {
+	status, err := client.Status(ctx)
+	if err != nil {
+		return nil //nolint:nilerr // it has ended meanwhile, and was started all the same
+	}
+	var names []string
+	for _, p := range status.Processes {
+		if !p.Wanted && a.Config.Supervise.Process[p.Name].Autostart {
+			names = append(names, p.Name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	_, err = fmt.Fprintf(io.Stdout, "stopped by hand and left so: %s; `procops supervise start --%s` starts them\n",
+		strings.Join(abbreviate(names, 5), ", "), flagAll)
 	return err
 }
 

@@ -236,7 +236,7 @@ func lastExit(p supervise.ProcessStatus) string {
 	case p.LastExit != nil:
 		return p.LastExit.Text
 	default:
-		return ""
+		return p.Reason
 	}
 }
 

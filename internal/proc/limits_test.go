@@ -1,8 +1,8 @@
 package proc
 
 import (
-	"fmt"
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
 	"strings"

@@ -36,8 +36,9 @@ type groupData struct {
 
 // treeData says what the supervisor supervises.
 type treeData struct {
-	PID       int `json:"pid" doc:"process id of procops"`
-	Processes int `json:"processes" doc:"how many processes the tree has"`
+	PID       int      `json:"pid" doc:"process id of procops"`
+	Processes int      `json:"processes" doc:"how many processes the tree has"`
+	ByHand    []string `json:"stopped_by_hand,omitempty" doc:"at the beginning: processes that an operator has stopped and that stay so"`
 }
 
 // failedData says which failure ended supervision.

@@ -32,7 +32,15 @@ func (s *Supervisor) tryStart(p *process) {
 		})
 	default:
 		p.reason = fmt.Sprintf("waits for %s to be %s", missing.name, missing.condition)
+		if missing.leftDown() {
+			p.reason += ", which is stopped"
+		}
 	}
+}
+
+// leftDown reports whether a dependency waits for an operator.
+func (n *need) leftDown() bool {
+	return slices.ContainsFunc(n.on.leaves(), func(q *process) bool { return q.stopped(n.condition) })
 }
 
 // hopeless reports whether a dependency will not come true by itself.

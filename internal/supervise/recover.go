@@ -42,6 +42,17 @@ func (s *Supervisor) recover(ctx context.Context) error {
 	return resetProcesses(ctx, s.deps.Store, forget)
 }
 
+// stoppedByHand returns the processes that would be started if an operator had not
+// stopped them.
+func (s *Supervisor) stoppedByHand() (names []string) {
+	for _, p := range s.tree.processes {
+		if p.byHand && !p.wanted && p.cfg.Autostart {
+			names = append(names, p.name)
+		}
+	}
+	return names
+}
+
 func (s *Supervisor) endLeftover(ctx context.Context, r record) error {
 	if r.identity.PID == 0 {
 		return nil

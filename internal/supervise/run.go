@@ -90,7 +90,7 @@ func (s *Supervisor) Run(ctx context.Context) (Report, error) {
 	if err := s.recover(ctx); err != nil {
 		return Report{}, err
 	}
-	s.journal.emit(eventStarted.New("", treeData{PID: os.Getpid(), Processes: len(s.tree.processes)}))
+	s.journal.emit(eventStarted.New("", treeData{PID: os.Getpid(), Processes: len(s.tree.processes), ByHand: s.stoppedByHand()}))
 	for _, p := range s.tree.processes {
 		if p.wanted {
 			s.fire(p, TriggerStart, "")
