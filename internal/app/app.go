@@ -48,6 +48,11 @@ func Open(opt Options) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
+	return OpenWith(cfg, opt)
+}
+
+// OpenWith is Open for a config that is loaded already.
+func OpenWith(cfg *config.Config, opt Options) (*App, error) {
 	dir, err := stateDir(opt, cfg)
 	if err != nil {
 		return nil, err
@@ -93,7 +98,7 @@ func stateDir(opt Options, cfg *config.Config) (string, error) {
 		dir = cfg.StateDir
 	}
 	if dir == "" {
-		dir = defaultStateDir(opt.Getenv)
+		dir = DefaultStateDir(opt.Getenv)
 	}
 	if dir == "" {
 		return "", errors.New("cannot choose a state directory: neither $XDG_STATE_HOME nor $HOME is set; name one with --state-dir")
@@ -101,9 +106,10 @@ func stateDir(opt Options, cfg *config.Config) (string, error) {
 	return filepath.Abs(dir)
 }
 
-// defaultStateDir follows the XDG base directory specification for users and
-// the FHS for root.
-func defaultStateDir(getenv func(string) (string, bool)) string {
+// DefaultStateDir returns the state directory for whoever names none, "" if
+// there is none either. It follows the XDG base directory specification for
+// users and the FHS for root.
+func DefaultStateDir(getenv func(string) (string, bool)) string {
 	if os.Geteuid() == 0 {
 		return "/var/lib/procops"
 	}

@@ -14,7 +14,7 @@ import (
 func configCommand(io IO) *cli.Command {
 	return &cli.Command{
 		Name:  "config",
-		Usage: "check, show and begin a procops.toml",
+		Usage: "check, show, begin and import a procops.toml",
 		Description: examples(
 			"procops config init && procops supervise run",
 			"procops config check",
@@ -22,7 +22,7 @@ func configCommand(io IO) *cli.Command {
 		),
 		Subcommands: []*cli.Command{
 			configInitCommand(io), configCheckCommand(io), configShowCommand(io),
-			configPathCommand(io), configSchemaCommand(io),
+			configPathCommand(io), configSchemaCommand(io), configImportCommand(io),
 		},
 	}
 }

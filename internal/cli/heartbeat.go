@@ -58,10 +58,14 @@ const (
 
 // openApp opens procops for a command that speaks as source.
 func openApp(c *cli.Context, io IO, source string, l lifetime) (*app.App, error) {
-	return app.Open(app.Options{
+	return app.Open(appOptions(c, io, source, l))
+}
+
+func appOptions(c *cli.Context, io IO, source string, l lifetime) app.Options {
+	return app.Options{
 		Source: source, Config: c.String(flagConfig), StateDir: c.String(flagStateDir), Getenv: io.Getenv,
 		Brief: l == brief,
-	})
+	}
 }
 
 const (

@@ -14,9 +14,10 @@ import (
 )
 
 const (
-	flagLogFile = "log-file"
-	flagQuiet   = "quiet"
-	flagThen    = "then"
+	flagLogFile  = "log-file"
+	flagProcfile = "procfile"
+	flagQuiet    = "quiet"
+	flagThen     = "then"
 )
 
 func superviseRunCommand(io IO) *cli.Command {
@@ -31,10 +32,12 @@ func superviseRunCommand(io IO) *cli.Command {
 			"or that of the first failure.\n\n" +
 			"With --then it runs CMD once all is ready, takes everything down and exits with\n" +
 			"CMD's code; stdout is then CMD's alone.\n\n" +
+			"With --procfile it runs a Procfile as foreman does, without a config.\n\n" +
 			examples(
 				"procops supervise run",
 				"procops supervise run --config app.toml --json | jq .text",
 				"procops supervise run --quiet --timeout 30s --then -- ./integration-tests",
+				"procops supervise run --procfile Procfile --env .env --env local.env",
 			),
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: flagJSON, Usage: "print output, and on stderr events, as JSON lines"},
@@ -45,6 +48,8 @@ func superviseRunCommand(io IO) *cli.Command {
 			&cli.StringFlag{Name: flagLogFile, Usage: "write to this `FILE`, which rotates, instead of stdout and stderr"},
 			&cli.BoolFlag{Name: flagThen, Usage: "run the command after \"--\" once all is ready, then stop"},
 			timeoutFlag("with --then: give up when not all is ready after this `TIME`"),
+			&cli.StringFlag{Name: flagProcfile, Usage: "run this Procfile, a `FILE`, instead of a config"},
+			envFlag(),
 		},
 		Action: func(c *cli.Context) error { return runSupervise(c, io) },
 	}
@@ -89,7 +94,7 @@ func runSupervise(c *cli.Context, io IO) (err error) {
 	if err != nil {
 		return err
 	}
-	a, err := openApp(c, io, "supervise", lasting)
+	a, err := openRun(c, io)
 	if err != nil {
 		return err
 	}

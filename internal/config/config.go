@@ -46,24 +46,27 @@ type EventsConfig struct {
 // looked up in env. An empty path stands for an empty configuration: every
 // default. The error is an *Error, which has every problem.
 func Load(path string, env Environ) (*Config, error) {
-	var (
-		problems = &collector{}
-		l        = loader{problems: problems, seen: map[fileID]bool{}}
-		doc      document
-	)
-	l.env = func(name string) (string, bool) {
-		value, ok := env(name)
-		if isSecret(name) && len(value) >= shortSecret {
-			l.secrets = append(l.secrets, value)
-		}
-		return value, ok
-	}
+	l := newLoader(env)
+	var doc document
 	if path != "" {
 		var err error
 		if doc, err = l.load(path, nil); err != nil {
-			problems.report(&source.Error{Err: fault.Wrap(fault.Usage, err, "cannot read configuration %q", path)})
+			l.problems.report(&source.Error{Err: fault.Wrap(fault.Usage, err, "cannot read configuration %q", path)})
 		}
 	}
+	return l.config(path, doc)
+}
+
+// Parse is Load for a text that is in no file; name stands for the file in
+// errors, and relative paths begin at the directory that it would be in.
+func Parse(name, text string, env Environ) (*Config, error) {
+	l := newLoader(env)
+	return l.config("", l.document(&link{path: name}, text))
+}
+
+// config binds and checks what was loaded.
+func (l *loader) config(path string, doc document) (*Config, error) {
+	problems := l.problems
 	problems.nextStage()
 	cfg := &Config{path: path, root: doc.root, files: problems.files, secrets: l.secrets}
 	bind.Table(doc.values, doc.root, cfg, func(p *source.Error) {

@@ -16,6 +16,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"procops/internal/config/source"
+	"procops/internal/fault"
 )
 
 // maxFile is the size of the largest file that is read, in bytes.
@@ -61,6 +62,21 @@ func readFile(path string) (text string, id fileID, err error) {
 		return "", id, fmt.Errorf("it is larger than %d MiB", maxFile>>20)
 	}
 	return string(data), id, nil
+}
+
+// ReadText reads a file as Load does: a regular one of bearable size. If it is
+// not UTF-8 text the error is a *source.Error with the place. An error of the
+// file itself is a fault.Usage.
+func ReadText(path string) (string, error) {
+	text, _, err := readFile(path)
+	if err != nil {
+		return "", fault.Wrap(fault.Usage, err, "cannot read %q", path)
+	}
+	text = strings.TrimPrefix(text, "\ufeff")
+	if at, problem := notText(text); problem != "" {
+		return "", source.Errorf(source.At(path, text, at), "%s", problem)
+	}
+	return text, nil
 }
 
 // cause strips the operation and the path from an error of package os.

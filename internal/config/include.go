@@ -20,6 +20,18 @@ type loader struct {
 	broken   bool // a file could not be read, so anything may be missing
 }
 
+func newLoader(env Environ) *loader {
+	l := &loader{problems: &collector{}, seen: map[fileID]bool{}}
+	l.env = func(name string) (string, bool) {
+		value, ok := env(name)
+		if isSecret(name) && len(value) >= shortSecret {
+			l.secrets = append(l.secrets, value)
+		}
+		return value, ok
+	}
+	return l
+}
+
 // link is a file that is being read, and the one that included it.
 type link struct {
 	path string
@@ -43,18 +55,23 @@ func (l *loader) load(path string, from *link) (document, error) {
 		return document{}, nil // loaded already by way of another pattern
 	}
 	l.seen[id] = true
-	l.problems.files = append(l.problems.files, path)
-	doc, problems := parse(path, text)
+	return l.document(here, text), nil
+}
+
+// document parses the text of a file and merges into it what it includes.
+func (l *loader) document(here *link, text string) document {
+	l.problems.files = append(l.problems.files, here.path)
+	doc, problems := parse(here.path, text)
 	for _, p := range problems {
 		l.problems.report(p)
 	}
 	if doc.root == nil {
 		l.broken = true
-		return document{}, nil
+		return document{}
 	}
 	expander{l.env, l.problems.report}.value(doc.values, doc.root)
 	l.include(&doc, here)
-	return doc, nil
+	return doc
 }
 
 // include merges into doc the files that its key include names.

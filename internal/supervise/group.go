@@ -49,6 +49,7 @@ func (s *Supervisor) overwhelmed(g *group, f Failure) {
 		p.again = false
 	}
 	s.halt(all)
+	f.passed = false
 	f.Text = fmt.Sprintf("%s (more than %d restarts of the group %q within %s)", f.Text, g.cfg.MaxRestarts, g.name, g.cfg.Within)
 	s.raise(g, f)
 }

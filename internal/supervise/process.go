@@ -214,7 +214,8 @@ func (s *Supervisor) passed(p *process) {
 		case verdictRetry:
 			s.retry(p, f)
 		case verdictRaise:
-			s.giveUp(p, f)
+			f.Code, f.passed = p.lastExit.Code, true
+			s.fire(p, TriggerComplete, "")
 			s.raise(p.parent, f)
 		case verdictOpen, verdictSettled:
 			s.fire(p, TriggerComplete, "")
@@ -249,7 +250,11 @@ func (s *Supervisor) giveUp(p *process, f Failure) {
 // raise hands a failure to a group; nil is the top, where it ends supervision.
 func (s *Supervisor) raise(g *group, f Failure) {
 	if g == nil {
-		s.journal.emit(eventFailed.New(f.Process, failedData{Command: f.Command, Code: f.Code, Text: f.Text}))
+		if f.passed {
+			s.failures = append(s.failures, f)
+		} else {
+			s.journal.emit(eventFailed.New(f.Process, failedData{Command: f.Command, Code: f.Code, Text: f.Text}))
+		}
 		if !s.stopping {
 			s.shutdown()
 		}

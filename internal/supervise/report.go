@@ -18,6 +18,8 @@ type Failure struct {
 	Stdout  string    `json:"stdout,omitempty"`
 	Stderr  string    `json:"stderr,omitempty"`
 	Time    time.Time `json:"time"`
+
+	passed bool // no failure: a chain on_pass raised a good end
 }
 
 func (f Failure) json() []byte {
@@ -31,12 +33,17 @@ type Report struct {
 	Failures []Failure // of what was given up or ended supervision, in order of time
 }
 
-// ExitCode returns 0 when nothing failed, else the code of the first failure.
+// ExitCode returns 0 when nothing failed, else the code of the first failure, or
+// of the first good end that a chain raised.
 func (r Report) ExitCode() int {
 	if len(r.Failures) == 0 {
 		return 0
 	}
-	return max(1, r.Failures[0].Code)
+	first := r.Failures[0]
+	if first.passed {
+		return first.Code
+	}
+	return max(1, first.Code)
 }
 
 // WriteTo writes the failures for people: command line, exit code and text,
@@ -44,6 +51,9 @@ func (r Report) ExitCode() int {
 func (r Report) WriteTo(w io.Writer) (int64, error) {
 	var b strings.Builder
 	for _, f := range r.Failures {
+		if f.passed {
+			continue
+		}
 		fmt.Fprintf(&b, "\nThe process %q failed.\n\n  command:   %s\n  exit code: %s\n", f.Process, f.Command, f.exitLine())
 		writeOutput(&b, "stderr", f.Stderr)
 		writeOutput(&b, "stdout", f.Stdout)

@@ -1,0 +1,148 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+
+	"procops/internal/config"
+	"procops/internal/config/imports"
+	"procops/internal/config/imports/procfile"
+	"procops/internal/config/imports/supervisord"
+)
+
+const (
+	flagEnv    = "env"
+	flagOutput = "output"
+)
+
+// importMode is that of an imported configuration: its environments often hold
+// passwords.
+const importMode = 0o600
+
+func configImportCommand(io IO) *cli.Command {
+	return &cli.Command{
+		Name:  "import",
+		Usage: "turn the file of another supervisor into a procops.toml",
+		Description: "What is different in procops, or was left out, is printed to stderr with its\n" +
+			"place, and is a comment in the result.\n\n" +
+			examples(
+				"procops config import supervisord /etc/supervisor/supervisord.conf -o procops.toml",
+				"procops config import procfile Procfile",
+			),
+		Subcommands: []*cli.Command{configImportSupervisordCommand(io), configImportProcfileCommand(io)},
+	}
+}
+
+func outputFlag() cli.Flag {
+	return &cli.StringFlag{Name: flagOutput, Aliases: []string{"o"}, Usage: "write to a new `FILE` (mode 0600) instead of stdout"}
+}
+
+func configImportSupervisordCommand(io IO) *cli.Command {
+	return &cli.Command{
+		Name:      "supervisord",
+		Usage:     "turn a supervisord.conf, with what it includes, into a procops.toml",
+		ArgsUsage: "FILE",
+		Description: "%(ENV_NAME)s becomes ${NAME}, which is filled in when procops starts.\n\n" +
+			examples(
+				"procops config import supervisord /etc/supervisor/supervisord.conf",
+				"procops config import supervisord supervisord.conf -o procops.toml && procops config check procops.toml",
+			),
+		Flags: []cli.Flag{outputFlag()},
+		Action: func(c *cli.Context) error {
+			list, err := args(c, 1, 1, "a FILE")
+			if err != nil {
+				return err
+			}
+			host, err := os.Hostname()
+			if err != nil {
+				return err
+			}
+			result, err := supervisord.Convert(list[0], supervisord.Options{Environ: io.Getenv, Hostname: host})
+			if err != nil {
+				return err
+			}
+			return writeImport(c, io, result)
+		},
+	}
+}
+
+func configImportProcfileCommand(io IO) *cli.Command {
+	return &cli.Command{
+		Name:      "procfile",
+		Usage:     "turn a Procfile, with the .env beside it, into a procops.toml",
+		ArgsUsage: "FILE",
+		Description: "PORT is 5000 for the first process, 5100 for the second and so on, or begins at\n" +
+			"PORT of the .env. Save the result in the directory where you run this.\n\n" +
+			examples("procops config import procfile Procfile -o procops.toml", "procops config import procfile Procfile --env prod.env"),
+		Flags: []cli.Flag{outputFlag(), envFlag()},
+		Action: func(c *cli.Context) error {
+			list, err := args(c, 1, 1, "a FILE")
+			if err != nil {
+				return err
+			}
+			dir, err := dirFrom(c.String(flagOutput), list[0])
+			if err != nil {
+				return err
+			}
+			result, err := procfile.Convert(list[0], procfile.Options{Dir: dir, EnvFiles: envFiles(c, list[0])})
+			if err != nil {
+				return err
+			}
+			return writeImport(c, io, result)
+		},
+	}
+}
+
+// envFlag is the flag --env of the commands that read a Procfile.
+func envFlag() cli.Flag {
+	return &cli.StringSliceFlag{Name: flagEnv, Aliases: []string{"e"}, Usage: "read variables from this `FILE` instead of the .env beside the Procfile; may be given again"}
+}
+
+// envFiles returns the files with variables: those that --env names, else the
+// .env beside the Procfile if there is one.
+func envFiles(c *cli.Context, file string) []string {
+	if named := c.StringSlice(flagEnv); len(named) > 0 {
+		return named
+	}
+	beside := filepath.Join(filepath.Dir(file), ".env")
+	if _, err := os.Stat(beside); err != nil {
+		return nil
+	}
+	return []string{beside}
+}
+
+// dirFrom returns the directory of file as seen from that of the result, which
+// is the working directory if the result goes to stdout.
+func dirFrom(result, file string) (string, error) {
+	from, err := filepath.Abs(filepath.Dir(result))
+	if err != nil {
+		return "", err
+	}
+	to, err := filepath.Abs(filepath.Dir(file))
+	if err != nil {
+		return "", err
+	}
+	return filepath.Rel(from, to)
+}
+
+// writeImport writes what was imported, and what is to know about it to stderr.
+func writeImport(c *cli.Context, io IO, result imports.Result) error {
+	file := c.String(flagOutput)
+	if file == "" || file == "-" {
+		if _, err := fmt.Fprint(io.Stdout, result.TOML); err != nil {
+			return err
+		}
+	} else if err := config.WriteNew(file, result.TOML, importMode); err != nil {
+		return err
+	}
+	for _, note := range result.Notes {
+		fmt.Fprintf(io.Stderr, "procops: note: %s\n", note)
+	}
+	if file != "" && file != "-" {
+		fmt.Fprintf(io.Stderr, "procops: wrote %q; next: `procops config check %s`, `procops supervise run --config %[2]s`\n", file, file)
+	}
+	return nil
+}

@@ -1,0 +1,63 @@
+package cli
+
+import (
+	"fmt"
+	"hash/fnv"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+
+	"procops/internal/app"
+	"procops/internal/config"
+	"procops/internal/config/imports/procfile"
+	"procops/internal/fault"
+)
+
+// openRun opens what `supervise run` runs: the config, or a Procfile.
+func openRun(c *cli.Context, io IO) (*app.App, error) {
+	file := c.String(flagProcfile)
+	switch {
+	case file == "" && c.IsSet(flagEnv):
+		return nil, fault.New(fault.Usage, "%s: --%s goes with --%s only", commandName(c), flagEnv, flagProcfile)
+	case file == "":
+		return openApp(c, io, "supervise", lasting)
+	case c.String(flagConfig) != "":
+		return nil, fault.New(fault.Usage, "%s: only one of --%s and --%s can be given", commandName(c), flagConfig, flagProcfile)
+	}
+	return openProcfile(c, io, file)
+}
+
+// openProcfile converts a Procfile in memory.
+func openProcfile(c *cli.Context, io IO, file string) (*app.App, error) {
+	path, err := filepath.Abs(file)
+	if err != nil {
+		return nil, err
+	}
+	port, _ := io.Getenv("PORT")
+	result, err := procfile.Convert(file, procfile.Options{Dir: filepath.Dir(path), EnvFiles: envFiles(c, file), Port: port})
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := config.Parse(file, result.TOML, io.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	named := app.DefaultStateDir(io.Getenv)
+	if named != "" {
+		cfg.StateDir = filepath.Join(named, "procfile", placeOf(path))
+	}
+	a, err := app.OpenWith(cfg, appOptions(c, io, "supervise", lasting))
+	if err == nil && a.StateDir == cfg.StateDir {
+		fmt.Fprintf(io.Stderr, "procops: for status, logs and the like of this run: export PROCOPS_STATE_DIR=%s\n", a.StateDir)
+	}
+	return a, err
+}
+
+// placeOf names the state directory of a Procfile. Each has its own, so that
+// several projects can run side by side and what an operator has stopped in one
+// is not stopped in another.
+func placeOf(path string) string {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(path)) // never fails
+	return fmt.Sprintf("%s-%08x", filepath.Base(filepath.Dir(path)), h.Sum32())
+}
