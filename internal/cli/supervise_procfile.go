@@ -42,10 +42,7 @@ func openProcfile(c *cli.Context, io IO, file string) (*app.App, error) {
 	if err != nil {
 		return nil, err
 	}
-	named := app.DefaultStateDir(io.Getenv)
-	if named != "" {
-		cfg.StateDir = filepath.Join(named, "procfile", placeOf(path))
-	}
+	cfg.StateDir = procfileState(io.Getenv, path)
 	a, err := app.OpenWith(cfg, appOptions(c, io, "supervise", lasting))
 	if err == nil && a.StateDir == cfg.StateDir {
 		fmt.Fprintf(io.Stderr, "procops: for status, logs and the like of this run: export PROCOPS_STATE_DIR=%s\n", a.StateDir)
@@ -53,11 +50,16 @@ func openProcfile(c *cli.Context, io IO, file string) (*app.App, error) {
 	return a, err
 }
 
-// placeOf names the state directory of a Procfile. Each has its own, so that
-// several projects can run side by side and what an operator has stopped in one
-// is not stopped in another.
-func placeOf(path string) string {
+// procfileState returns the state directory for the Procfile at an absolute
+// path unless another is named, "" if there is no place for it. Each Procfile
+// has its own, so that several projects can run side by side and what an
+// operator has stopped in one is not stopped in another.
+func procfileState(getenv func(string) (string, bool), path string) string {
+	dir := app.DefaultStateDir(getenv)
+	if dir == "" {
+		return ""
+	}
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(path)) // never fails
-	return fmt.Sprintf("%s-%08x", filepath.Base(filepath.Dir(path)), h.Sum32())
+	return filepath.Join(dir, "procfile", fmt.Sprintf("%s-%08x", filepath.Base(filepath.Dir(path)), h.Sum32()))
 }

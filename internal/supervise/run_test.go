@@ -171,6 +171,42 @@ func TestOnPassChainRuns(t *testing.T) {
 	r.await("supervise.process.log", "g", 1)
 }
 
+func TestRaisedGoodEndTakesAllDown(t *testing.T) {
+	p := sh("exit 3")
+	p.SuccessCodes = []int{0, 3}
+	p.OnPass = []LinkConfig{{Raise: true}}
+	for name, c := range map[string]struct {
+		group GroupConfig
+		code  int
+	}{
+		"at the top": {GroupConfig{Children: []string{"p"}}, 3},
+		"settled":    {GroupConfig{Children: []string{"p"}, OnFail: []LinkConfig{{Settle: true}}}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, Config{
+				Process: map[string]ProcessConfig{"p": p, "other": forever()},
+				Group:   map[string]GroupConfig{"g": c.group},
+			})
+			r.await("supervise.process.completed", "p", 1)
+			if c.code == 0 {
+				r.cancel()
+			}
+			rep := r.report()
+			if rep.ExitCode() != c.code {
+				t.Errorf("exit code %d, want %d: %+v", rep.ExitCode(), c.code, rep)
+			}
+			var text strings.Builder
+			if _, err := rep.WriteTo(&text); err != nil || text.Len() > 0 {
+				t.Errorf("a good end is reported as a failure: %s, %v", text.String(), err)
+			}
+			if n := len(r.order("supervise.failed")); n != 0 {
+				t.Errorf("%d events of failure", n)
+			}
+			r.await("supervise.process.stopped", "other", 1)
+		})
+	}
+}
+
 func TestDependenciesOrderStartAndStop(t *testing.T) {
 	db := with(sh("sleep 0.1; echo up; exec sleep 1000"), func(p *ProcessConfig) { p.Ready.Log = "^up$" })
 	app := with(forever(), func(p *ProcessConfig) { p.DependsOn = []DependencyConfig{{Name: "db", Condition: ConditionReady}} })

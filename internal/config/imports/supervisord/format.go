@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -119,7 +120,7 @@ func (v value) convert(s specification, letter string) (string, error) {
 		return "", errors.New("a variable of the environment can have neither width nor precision")
 	case letter == "s":
 		return s.pad(s.cut(v.text)), nil
-	case !strings.Contains("diuxXo", letter):
+	case !slices.Contains([]string{"d", "i", "u", "x", "X", "o"}, letter):
 		return "", fmt.Errorf("the conversion %q is not supported", letter)
 	case !v.numeric:
 		return "", fmt.Errorf("%q is for numbers only; use \"s\"", letter)
@@ -144,15 +145,13 @@ func (s specification) pad(text string) string {
 	return blanks + text
 }
 
-// integer writes a number. Python's flags, widths and precisions mean what Go's
-// do, but for "o" with "#" and for a precision that is together with "0".
+// integer writes a number. Go's fmt has the same flags, but means something else
+// by "#" with "o" and by "0" with a precision.
 func (s specification) integer(n int, letter string) string {
-	sign, digits := "", ""
+	sign, digits, base := "", strconv.Itoa(max(n, -n)), ""
 	switch letter {
 	case "x", "X", "o":
-		digits = fmt.Sprintf("%"+letter, max(n, -n))
-	default:
-		digits = strconv.Itoa(max(n, -n))
+		digits, base = fmt.Sprintf("%"+letter, max(n, -n)), "0"+letter
 	}
 	switch {
 	case n < 0:
@@ -162,8 +161,8 @@ func (s specification) integer(n int, letter string) string {
 	case strings.Contains(s.flags, " "):
 		sign = " "
 	}
-	if strings.Contains(s.flags, "#") && strings.Contains("xXo", letter) {
-		sign += "0" + letter
+	if strings.Contains(s.flags, "#") {
+		sign += base
 	}
 	digits = strings.Repeat("0", max(0, s.precision-len(digits))) + digits
 	if strings.Contains(s.flags, "0") && !strings.Contains(s.flags, "-") {

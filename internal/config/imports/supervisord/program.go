@@ -31,6 +31,7 @@ type group struct {
 	priority  int
 	section   *ini.Section
 	processes []*process
+	notes     []imports.Note
 }
 
 // process is a process as supervisord would run it. Texts may hold references.
@@ -124,14 +125,15 @@ func (c *converter) evaluate() {
 
 // evaluateGroup evaluates a section [group:x] and its programs.
 func (c *converter) evaluateGroup(s *ini.Section, name string, grouped map[string]bool) {
-	k := c.keys(s, c.server.scope())
+	g := &group{section: s}
+	k := keys{converter: c, section: s, scope: c.server.scope(), notes: &g.notes}
 	k.unknown([]string{"programs", "priority"})
 	name, err := checkName(name)
 	if err != nil {
 		c.fail(source.Errorf(s.At, "[%s]: %w", s.Name, err))
 		return
 	}
-	g := &group{name: name, section: s, priority: get(k, "priority", defaultPriority, parseInteger)}
+	g.name, g.priority = name, get(k, "priority", defaultPriority, parseInteger)
 	programs, _ := k.literal("programs")
 	for _, program := range parseList(programs) {
 		section := c.document.Section(prefixProgram + program)
@@ -151,10 +153,12 @@ func (c *converter) evaluateGroup(s *ini.Section, name string, grouped map[strin
 
 // evaluateProgram evaluates a program that is in no group: it is one itself.
 func (c *converter) evaluateProgram(s *ini.Section, name string) {
-	k := c.keys(s, c.server.scope())
-	g := &group{name: strings.TrimSpace(name), section: s, priority: get(k, "priority", defaultPriority, parseInteger)}
+	g := &group{name: strings.TrimSpace(name), section: s, priority: defaultPriority}
 	g.processes = c.processes(s, g)
 	slices.SortStableFunc(g.processes, byPriority)
+	if len(g.processes) > 0 {
+		g.priority = g.processes[0].priority // all have the same
+	}
 	c.groups = append(c.groups, g)
 }
 

@@ -76,7 +76,7 @@ func (c *converter) read() error {
 	if s == nil {
 		return nil
 	}
-	k := c.keys(s, scope{})
+	k := c.keys(s, c.hostScope())
 	files, ok := k.text("files")
 	if !ok {
 		c.fail(source.Errorf(s.At, `[include] has no key "files"`))
@@ -92,6 +92,9 @@ func (c *converter) read() error {
 	}
 	return nil
 }
+
+// hostScope returns the names that have a meaning everywhere.
+func (c *converter) hostScope() scope { return scope{"host_node_name": textValue(c.opt.Hostname)} }
 
 // include reads the files that a pattern means, relative to the first file. An
 // [include] in them is without effect, as it is for supervisord.
@@ -120,8 +123,7 @@ func (c *converter) include(pattern string, at source.Position) {
 // readFile adds a file to the document.
 func (c *converter) readFile(path string) error {
 	text, err := config.ReadText(path)
-	var misplaced *source.Error
-	if errors.As(err, &misplaced) {
+	if misplaced, ok := errors.AsType[*source.Error](err); ok {
 		c.fail(misplaced)
 		return nil
 	}

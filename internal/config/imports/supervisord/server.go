@@ -33,7 +33,7 @@ func idleKeys() []string {
 // evaluateServer reads the section [supervisord], which may be absent in the
 // files that others include.
 func (c *converter) evaluateServer() {
-	c.server.names = scope{"host_node_name": textValue(c.opt.Hostname)}
+	c.server.names = c.hostScope()
 	s := c.document.Section(sectionServer)
 	if s == nil {
 		return

@@ -73,7 +73,7 @@ func quoted(word *strings.Builder, rest []rune, quote rune) ([]rune, error) {
 				return nil, errOpenSlash
 			}
 			if rest[i] != '"' && rest[i] != '\\' {
-				word.WriteRune('\\')
+				word.WriteByte('\\')
 			}
 			word.WriteRune(rest[i])
 		default:

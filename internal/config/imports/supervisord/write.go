@@ -152,10 +152,16 @@ func (w *writer) group(g *group) {
 		return
 	case g.label == "":
 		w.leftOut(g.section, "there is nothing in it")
+		for _, n := range g.notes {
+			w.draft.Note(n)
+		}
 		return
 	}
 	w.draft.Gap()
 	w.origin(g.section, g.name, g.label)
+	for _, n := range g.notes {
+		w.draft.Note(n)
+	}
 	w.draft.Table("supervise", "group", g.label)
 	names := make([]string, len(g.processes))
 	for i, p := range g.processes {
