@@ -211,8 +211,8 @@ func (h *Host) newProcess(name string) *Process {
 	}
 }
 
-// Close kills what still runs, with all descendants that carry the marker, and
-// sends the guard home. Nothing can be started afterwards. The error says what
+// Close kills what still runs, with all descendants that carry the marker or, for
+// a subreaper, whose parents have ended, and sends the guard home. Nothing can be started afterwards. The error says what
 // could not be ended.
 func (h *Host) Close() error {
 	h.closing.Do(func() { h.closed = h.close() })
@@ -226,6 +226,10 @@ func (h *Host) close() error {
 	err := h.killAll()
 	if h.marker != "" {
 		_, left := sweep(h.marker, 0, nil)
+		err = errors.Join(err, left)
+	}
+	if h.subreaper {
+		_, left := untilClean(h.reaper.killAdopted)
 		err = errors.Join(err, left)
 	}
 	if h.guard != nil {

@@ -94,6 +94,7 @@ func Runs(pid int) bool {
 // stat is what proc needs of /proc/PID/stat, see proc_pid_stat(5).
 type stat struct {
 	state   byte
+	parent  int
 	group   int
 	ticks   uint64 // user and system time
 	threads int
@@ -123,7 +124,7 @@ func readStat(pid int) (stat, error) {
 		return n
 	}
 	s := stat{
-		state: fields[0][0], group: int(number(5)), ticks: number(14) + number(15),
+		state: fields[0][0], parent: int(number(4)), group: int(number(5)), ticks: number(14) + number(15),
 		threads: int(number(20)), start: number(22),
 	}
 	return s, err

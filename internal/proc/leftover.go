@@ -29,11 +29,17 @@ func Sweep(token string, exceptPIDs ...int) (killed []int, err error) {
 
 // sweep does it for those whose marker is value, followed by end.
 func sweep(value string, end byte, except []int) (killed []int, err error) {
+	return untilClean(func() []int { return sweepRound(value, end, except) })
+}
+
+// untilClean calls round, which kills processes and returns their pids, until
+// there are none.
+func untilClean(round func() []int) (killed []int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), leftoverPatience)
 	defer cancel()
 	seen := make(map[int]bool)
 	for clean := 0; clean < cleanLooks; {
-		found := sweepRound(value, end, except)
+		found := round()
 		for _, pid := range found {
 			if !seen[pid] {
 				seen[pid] = true
@@ -48,7 +54,7 @@ func sweep(value string, end byte, except []int) (killed []int, err error) {
 			return killed, err
 		}
 		if !pause(ctx, leftoverLook) {
-			return killed, fmt.Errorf("cannot end the processes of a former run: they keep coming")
+			return killed, fmt.Errorf("cannot end the processes that are left: they keep coming")
 		}
 	}
 	return killed, nil
