@@ -245,8 +245,9 @@ func TestStartTellsWhatStaysDown(t *testing.T) {
 	if !strings.HasSuffix(r.Stdout, "\nstopped by hand and left so: db; `procops supervise start --all` starts them\n") {
 		t.Error(r)
 	}
-	if log := s.ReadFile(filepath.Join(s.State, "supervise.log")); !strings.Contains(log, "; stopped by hand and left so: db\n") {
-		t.Errorf("the log does not say it: %s", log)
+	log, err := os.ReadFile(filepath.Join(s.State, "supervise.log"))
+	if err != nil || !strings.Contains(string(log), "; stopped by hand and left so: db\n") {
+		t.Errorf("the log does not say it: %v, %s", err, log)
 	}
 	r = s.Want(1, "supervise", "status")
 	for _, want := range []string{`(?m)^db +stopped .* stopped by hand$`, `(?m)^web +waiting .* waits for back to be ready, which is stopped$`} {

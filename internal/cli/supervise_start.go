@@ -112,7 +112,7 @@ func tellByHand(ctx context.Context, a *app.App, client *control.Client, io IO) 
 		return nil
 	}
 	_, err = fmt.Fprintf(io.Stdout, "stopped by hand and left so: %s; `procops supervise start --%s` starts them\n",
-		strings.Join(abbreviate(names, 5), ", "), flagAll)
+		strings.Join(abbreviate(names, 10), ", "), flagAll)
 	return err
 }
 

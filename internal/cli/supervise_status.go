@@ -70,7 +70,7 @@ func withLog(err error, stateDir string) error {
 		return err
 	}
 	log := backgroundLog(&app.App{StateDir: stateDir})
-	if _, err := os.Stat(log); err != nil {
+	if _, missing := os.Stat(log); missing != nil {
 		return err
 	}
 	return absent.WithHint("%s; the log of the last one is %q", absent.Hint, log)
