@@ -65,8 +65,8 @@ func readFile(path string) (text string, id fileID, err error) {
 }
 
 // ReadText reads a file as Load does: a regular one of bearable size. If it is
-// not UTF-8 text the error is a *source.Error with the place. An error of the
-// file itself is a fault.Usage.
+// not UTF-8 text the error is an *Error with the place. An error of the file
+// itself is a fault.Usage.
 func ReadText(path string) (string, error) {
 	text, _, err := readFile(path)
 	if err != nil {
@@ -74,7 +74,7 @@ func ReadText(path string) (string, error) {
 	}
 	text = strings.TrimPrefix(text, "\ufeff")
 	if at, problem := notText(text); problem != "" {
-		return "", source.Errorf(source.At(path, text, at), "%s", problem)
+		return "", &Error{Problems: []*source.Error{source.Errorf(source.At(path, text, at), "%s", problem)}}
 	}
 	return text, nil
 }

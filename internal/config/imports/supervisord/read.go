@@ -123,8 +123,8 @@ func (c *converter) include(pattern string, at source.Position) {
 // readFile adds a file to the document.
 func (c *converter) readFile(path string) error {
 	text, err := config.ReadText(path)
-	if misplaced, ok := errors.AsType[*source.Error](err); ok {
-		c.fail(misplaced)
+	if bad, ok := errors.AsType[*config.Error](err); ok {
+		c.problems = append(c.problems, bad.Problems...)
 		return nil
 	}
 	if err != nil {
