@@ -210,3 +210,23 @@ func (c *crash) lastRun() {
 
 // wholeLines cuts a line that was not written to its end.
 func wholeLines(text string) string { return text[:strings.LastIndexByte(text, '\n')+1] }
+
+// TestToldToEndAtAnyMoment sends procops SIGTERM while it starts, at ever other
+// moments. It ends well, and quietly.
+func TestToldToEndAtAnyMoment(t *testing.T) {
+	t.Parallel()
+	s := harness.NewShipped(t)
+	s.Config(quick)
+	for n := range 60 {
+		p := s.Start("supervise", "run")
+		// Before this the signal may not be caught yet, as in every program.
+		harness.Eventually(t, "procops begins", func() bool { return s.ReadFile("state/supervise.lock") == fmt.Sprintln(p.PID()) })
+		<-time.After(time.Duration(n) * time.Millisecond / 2)
+		p.Signal(syscall.SIGTERM)
+		p.WantExit(0)
+		if strings.Contains(p.Stderr(), "procops: error: ") {
+			t.Errorf("after %d/2 ms: %s", n, p.Output())
+		}
+		wantNothing(t, s)
+	}
+}

@@ -106,3 +106,14 @@ func TestThenLeavesNobody(t *testing.T) {
 	s.Want(0, "supervise", "run", "--then", "--", "sh", "-c", "sleep 1000 & setsid sleep 1000 & exit 0")
 	wantNothing(t, s)
 }
+
+// TestThenWithTreesThatEndAtOnce has the tree end while it is asked whether it
+// is ready.
+func TestThenWithTreesThatEndAtOnce(t *testing.T) {
+	t.Parallel()
+	s := harness.NewShipped(t)
+	s.Config("[supervise.process.brief]\ncommand = ['true']\n")
+	for range 50 {
+		s.Want(3, "supervise", "run", "--quiet", "--then", "--", "sh", "-c", "exit 3")
+	}
+}

@@ -125,10 +125,23 @@ func (s *session) supervise() (supervise.Report, error) {
 		Begun:  s.begun,
 		Log:    s.log,
 	})
+	if s.endedEarly(err) {
+		err = nil
+		if s.then != nil {
+			err = context.Cause(s.ctx) // the command was not run
+		}
+	}
 	if s.then != nil {
 		s.then.treeEnded(err == nil && report.ExitCode() == 0)
 	}
 	return report, err
+}
+
+// endedEarly reports whether err only says that a signal has come before there
+// was a tree to stop.
+func (s *session) endedEarly(err error) bool {
+	_, bySignal := errors.AsType[*signalError](err)
+	return s.ctx.Err() != nil && (bySignal || errors.Is(err, context.Canceled))
 }
 
 func (s *session) begun(supervisor *app.Supervisor) {

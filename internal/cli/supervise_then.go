@@ -77,11 +77,11 @@ func (t *then) awaitReady(supervisor *supervise.Supervisor) error {
 	if errors.Is(err, late) {
 		t.showUnready(supervisor)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		_, err = supervisor.Status(t.session.ctx)
 	}
-	if _, err := supervisor.Status(t.session.ctx); err == nil {
-		return nil
+	if !fault.Is(err, fault.Unreachable) {
+		return err
 	}
 	<-t.treeDone
 	if !t.treeGood {
