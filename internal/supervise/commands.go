@@ -33,11 +33,19 @@ func (s *Supervisor) Do(ctx context.Context, r Request) ([]Result, error) {
 	}
 	switch r.Action {
 	case ActionStart:
-		return s.order(ctx, r, s.withNeeds(ctx, targets, (*process).notThere), true, s.bringUp)
+		all, err := s.withNeeds(ctx, targets, (*process).notThere)
+		if err != nil {
+			return nil, err
+		}
+		return s.order(ctx, r, all, true, s.bringUp)
 	case ActionStop:
 		return s.order(ctx, r, targets, false, s.bringDown)
 	case ActionRestart:
-		return s.order(ctx, r, s.withNeeds(ctx, targets, (*process).stopped), true, s.bringAgainOf(targets))
+		all, err := s.withNeeds(ctx, targets, (*process).stopped)
+		if err != nil {
+			return nil, err
+		}
+		return s.order(ctx, r, all, true, s.bringAgainOf(targets))
 	case ActionSignal:
 		return s.signal(ctx, r, targets)
 	default:
@@ -91,12 +99,8 @@ func (s *Supervisor) WaitReady(ctx context.Context, names []string) error {
 }
 
 // find returns the processes that names stand for, in order of start, each once.
-func (s *Supervisor) find(ctx context.Context, names []string, all bool) (found []*process, err error) {
-	var failure error
-	if err := s.ask(ctx, func() { found, failure = s.lookUp(names, all) }); err != nil {
-		return nil, err
-	}
-	return found, failure
+func (s *Supervisor) find(ctx context.Context, names []string, all bool) ([]*process, error) {
+	return learn(ctx, s, func() ([]*process, error) { return s.lookUp(names, all) })
 }
 
 func (s *Supervisor) lookUp(names []string, all bool) ([]*process, error) {
@@ -133,27 +137,27 @@ func (s *Supervisor) unknown(n string) error {
 
 // withNeeds adds, before each process, what it depends on and is missing: to
 // start something is to start what it needs.
-func (s *Supervisor) withNeeds(ctx context.Context, targets []*process, missing func(*process, Condition) bool) (all []*process) {
-	var add func(p *process)
-	add = func(p *process) {
-		if slices.Contains(all, p) {
-			return
-		}
-		for _, n := range p.needs {
-			for _, q := range n.on.leaves() {
-				if missing(q, n.condition) {
-					add(q)
+func (s *Supervisor) withNeeds(ctx context.Context, targets []*process, missing func(*process, Condition) bool) ([]*process, error) {
+	return learn(ctx, s, func() (all []*process, _ error) {
+		var add func(p *process)
+		add = func(p *process) {
+			if slices.Contains(all, p) {
+				return
+			}
+			for _, n := range p.needs {
+				for _, q := range n.on.leaves() {
+					if missing(q, n.condition) {
+						add(q)
+					}
 				}
 			}
+			all = append(all, p)
 		}
-		all = append(all, p)
-	}
-	_ = s.ask(ctx, func() { // that supervision has ended, the order itself will find
 		for _, p := range targets {
 			add(p)
 		}
+		return all, nil
 	})
-	return all
 }
 
 // notThere reports whether p does not meet the condition of one that depends on
@@ -172,21 +176,15 @@ func (s *Supervisor) order(ctx context.Context, r Request, targets []*process, w
 		// A full disk must not keep an operator from stopping things.
 		note = "it will be forgotten with this supervisor: " + err.Error()
 	}
-	var (
-		reached []func() bool
-		refused error
-	)
-	err := s.ask(ctx, func() {
+	reached, err := learn(ctx, s, func() ([]func() bool, error) {
 		if s.stopping { // since Do has looked
-			refused = onItsWayDown(r.Action)
-			return
+			return nil, onItsWayDown(r.Action)
 		}
 		for _, p := range targets {
 			p.wanted, p.byHand = wanted, true
 		}
-		reached = begin(targets)
+		return begin(targets), nil
 	})
-	err = errors.Join(err, refused)
 	if err == nil && !r.NoWait {
 		err = s.wait(ctx, func() bool {
 			return !slices.ContainsFunc(reached, func(ok func() bool) bool { return !ok() })
@@ -296,8 +294,8 @@ func (s *Supervisor) wait(ctx context.Context, reached func() bool) error {
 }
 
 // results says what has become of an order.
-func (s *Supervisor) results(ctx context.Context, r Request, targets []*process, note string) (list []Result, err error) {
-	err = s.ask(ctx, func() {
+func (s *Supervisor) results(ctx context.Context, r Request, targets []*process, note string) ([]Result, error) {
+	return learn(ctx, s, func() (list []Result, _ error) {
 		for _, p := range targets {
 			one := Result{Name: p.name, State: p.state, Note: note, OK: true}
 			if p.run != nil {
@@ -308,11 +306,8 @@ func (s *Supervisor) results(ctx context.Context, r Request, targets []*process,
 			}
 			list = append(list, one)
 		}
+		return list, nil
 	})
-	if err != nil {
-		return nil, err // the loop may still be at it: what it writes is not ours
-	}
-	return list, nil
 }
 
 // obeyed reports whether p is where an action was to bring it.
@@ -324,12 +319,12 @@ func (p *process) obeyed(a Action) bool {
 }
 
 // signal sends a signal to the leader of each process.
-func (s *Supervisor) signal(ctx context.Context, r Request, targets []*process) (list []Result, err error) {
+func (s *Supervisor) signal(ctx context.Context, r Request, targets []*process) ([]Result, error) {
 	sig, err := proc.ParseSignal(r.Signal)
 	if err != nil {
 		return nil, fault.Wrap(fault.Usage, err, "cannot send a signal")
 	}
-	err = s.ask(ctx, func() {
+	return learn(ctx, s, func() (list []Result, _ error) {
 		for _, p := range targets {
 			one := Result{Name: p.name, State: p.state, Note: "it does not run"}
 			if p.run != nil {
@@ -341,14 +336,11 @@ func (s *Supervisor) signal(ctx context.Context, r Request, targets []*process) 
 			}
 			list = append(list, one)
 		}
+		return list, nil
 	})
-	if err != nil {
-		return nil, err // the loop may still be at it: what it writes is not ours
-	}
-	return list, nil
 }
 
-func (s *Supervisor) isStopping(ctx context.Context) (stopping bool) {
-	_ = s.ask(ctx, func() { stopping = s.stopping })
-	return stopping
+func (s *Supervisor) isStopping(ctx context.Context) bool {
+	stopping, err := learn(ctx, s, func() (bool, error) { return s.stopping, nil })
+	return err == nil && stopping // that it has ended, the order itself will find
 }

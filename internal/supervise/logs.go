@@ -167,19 +167,14 @@ func (s *Supervisor) follow(ctx context.Context, live *live, emit func(LogLine) 
 }
 
 // outputs returns the outputs of the named processes (none: of all).
-func (s *Supervisor) outputs(ctx context.Context, names []string) (list []*output, err error) {
-	var failure error
-	err = s.ask(ctx, func() {
-		var found []*process
-		found, failure = s.lookUp(names, len(names) == 0)
+func (s *Supervisor) outputs(ctx context.Context, names []string) ([]*output, error) {
+	return learn(ctx, s, func() (list []*output, err error) {
+		found, err := s.lookUp(names, len(names) == 0)
 		for _, p := range found {
 			list = append(list, p.output)
 		}
+		return list, err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return list, failure
 }
 
 // ReopenLogs closes all log files and opens them again, after something else

@@ -231,3 +231,29 @@ func TestFailureDuringAShutdown(t *testing.T) {
 		})
 	}
 }
+
+// TestAnswersToThoseWhoHaveGone: the loop answers a question that was given up
+// without touching what the one who asked reads. The race detector is the judge.
+func TestAnswersToThoseWhoHaveGone(t *testing.T) {
+	r := newRig(t, processes(map[string]ProcessConfig{"a": forever()}))
+	r.await("supervise.process.running", "a", 1)
+	for name, question := range map[string]func(context.Context){
+		"start": func(ctx context.Context) { _, _ = r.s.Do(ctx, Request{Action: ActionStart, All: true, NoWait: true}) },
+		"signal": func(ctx context.Context) {
+			_, _ = r.s.Do(ctx, Request{Action: ActionSignal, Signal: "CONT", All: true})
+		},
+		"status": func(ctx context.Context) { _, _ = r.s.Status(ctx) },
+		"results": func(ctx context.Context) {
+			_, _ = r.s.results(ctx, Request{Action: ActionStart}, r.s.tree.processes, "")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 200 {
+				ctx, cancel := context.WithCancel(t.Context())
+				go cancel()
+				question(ctx)
+				cancel()
+			}
+		})
+	}
+}

@@ -9,10 +9,9 @@ import (
 
 // Status returns a picture of the tree.
 func (s *Supervisor) Status(ctx context.Context) (Status, error) {
-	st := Status{PID: os.Getpid(), Started: s.began, Config: s.deps.Config, StateDir: s.deps.StateDir}
-	var running []proc.Identity
-	err := s.ask(ctx, func() {
-		st.Stopping = s.stopping
+	var running []proc.Identity // the answer gives the right to read it
+	st, err := learn(ctx, s, func() (Status, error) {
+		st := Status{PID: os.Getpid(), Started: s.began, Config: s.deps.Config, StateDir: s.deps.StateDir, Stopping: s.stopping}
 		for _, p := range s.everything() {
 			st.Processes = append(st.Processes, p.status())
 			running = append(running, p.identity())
@@ -20,6 +19,7 @@ func (s *Supervisor) Status(ctx context.Context) (Status, error) {
 		for _, n := range s.tree.root {
 			st.Tree = append(st.Tree, n.picture())
 		}
+		return st, nil
 	})
 	if err != nil {
 		return Status{}, err

@@ -30,22 +30,17 @@ func (p Plan) Empty() bool {
 // It returns what it does when that has begun; with dryRun, what it would do.
 // Before anything is touched all that can fail has been done. A process that was
 // stopped by hand stays stopped.
-func (s *Supervisor) Reload(ctx context.Context, cfg Config, dryRun bool) (plan Plan, err error) {
-	var failure error
-	err = s.ask(ctx, func() {
+func (s *Supervisor) Reload(ctx context.Context, cfg Config, dryRun bool) (Plan, error) {
+	return learn(ctx, s, func() (Plan, error) {
 		if s.stopping {
-			failure = fault.New(fault.Conflict, "cannot reload: the supervisor is on its way down")
-			return
+			return Plan{}, fault.New(fault.Conflict, "cannot reload: the supervisor is on its way down")
 		}
-		plan = s.plan(cfg)
-		if !dryRun && !plan.Empty() {
-			failure = s.apply(cfg, plan)
+		plan := s.plan(cfg)
+		if dryRun || plan.Empty() {
+			return plan, nil
 		}
+		return plan, s.apply(cfg, plan)
 	})
-	if err != nil {
-		return Plan{}, err
-	}
-	return plan, failure
 }
 
 // plan compares the tree with a new config.

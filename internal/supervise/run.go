@@ -180,6 +180,26 @@ func (s *Supervisor) ask(ctx context.Context, question func()) error {
 	}
 }
 
+// learn runs a question in the loop and returns its answer. An answer that comes
+// after the end of ctx is dropped, so that nobody reads it while the loop writes.
+func learn[T any](ctx context.Context, s *Supervisor, question func() (T, error)) (T, error) {
+	type answer struct {
+		value T
+		err   error
+	}
+	answers := make(chan answer, 1)
+	err := s.ask(ctx, func() {
+		value, err := question()
+		answers <- answer{value, err}
+	})
+	if err != nil {
+		var none T
+		return none, err
+	}
+	a := <-answers
+	return a.value, a.err
+}
+
 // shutdown begins to stop the tree in order; the second time it hurries.
 func (s *Supervisor) shutdown() {
 	if s.stopping {
