@@ -18,7 +18,7 @@ type describer struct {
 func newDescriber(cfg supervise.Config) describer {
 	d := describer{probed: map[string]bool{}}
 	for name, p := range cfg.Process {
-		d.probed[name] = p.Ready.TCP != "" || p.Ready.Log != ""
+		d.probed[name] = p.Ready.IsSet()
 	}
 	return d
 }

@@ -191,9 +191,18 @@ func unknownProcess(n string, known map[string]bool) error {
 // print prints the table; lines of processes that need a look are coloured.
 func (v statusView) print(w stdio.Writer, status supervise.Status) error {
 	var plain bytes.Buffer
-	t := newTable(&plain, "NAME", "STATE", "PID", "UPTIME", "RESTARTS", "CPU", "MEMORY", "READY", "LAST EXIT")
+	columns := []string{"NAME", "STATE", "PID", "UPTIME", "RESTARTS", "CPU", "MEMORY", "READY", "LAST EXIT"}
+	speak := slices.ContainsFunc(status.Processes, func(p supervise.ProcessStatus) bool { return p.StatusText != "" })
+	if speak {
+		columns = append(columns, "SAYS")
+	}
+	t := newTable(&plain, columns...)
 	for _, p := range status.Processes {
-		t.row(statusRow(p, time.Now())...)
+		row := statusRow(p, time.Now())
+		if speak {
+			row = append(row, shortened(p.StatusText))
+		}
+		t.row(row...)
 	}
 	if err := t.flush(); err != nil {
 		return err
@@ -238,6 +247,16 @@ func lastExit(p supervise.ProcessStatus) string {
 	default:
 		return p.Reason
 	}
+}
+
+// maxSaid is how many characters the table shows of what a process says.
+const maxSaid = 60
+
+func shortened(text string) string {
+	if runes := []rune(text); len(runes) > maxSaid {
+		return string(runes[:maxSaid-1]) + "…"
+	}
+	return text
 }
 
 func cpuTime(seconds float64) string {

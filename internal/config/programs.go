@@ -43,6 +43,10 @@ func (m *machine) process(name string) {
 	at := []string{"supervise", "process", name}
 	m.command(p.Command, p.Dir, env, append(at, "command")...)
 	m.command(p.Stop.Command, "", m.environ, append(at, "stop", "command")...)
+	m.command(p.Ready.Exec, p.Dir, env, append(at, "ready", "exec")...)
+	if p.Alive != nil {
+		m.command(p.Alive.Exec, p.Dir, env, append(at, "alive", "exec")...)
+	}
 	m.links(p.OnFail, append(at, "on_fail")...)
 	m.links(p.OnPass, append(at, "on_pass")...)
 	m.user(p.User, p.Group, at)

@@ -96,6 +96,7 @@ type stat struct {
 	state   byte
 	parent  int
 	group   int
+	session int
 	ticks   uint64 // user and system time
 	threads int
 	start   uint64
@@ -124,7 +125,7 @@ func readStat(pid int) (stat, error) {
 		return n
 	}
 	s := stat{
-		state: fields[0][0], parent: int(number(4)), group: int(number(5)), ticks: number(14) + number(15),
+		state: fields[0][0], parent: int(number(4)), group: int(number(5)), session: int(number(6)), ticks: number(14) + number(15),
 		threads: int(number(20)), start: number(22),
 	}
 	return s, err

@@ -62,6 +62,42 @@ func (p *Process) Exit() Exit {
 // open is given up a quarter of a second after the group has become empty.
 func (p *Process) Gone() <-chan struct{} { return p.gone }
 
+// maxAncestors is how far up Includes looks: far enough for any real tree, and
+// little work even if somebody builds a long one.
+const maxAncestors = 64
+
+// Includes reports whether a process belongs to p: it is the leader, in its group
+// or its session, or has such a process above it. A descendant that has left group
+// and session and whose parents have ended is not found; nor is a process that has
+// been reaped.
+func (p *Process) Includes(pid int) bool {
+	for range maxAncestors {
+		if pid <= 1 || pid == os.Getpid() {
+			return false
+		}
+		s, err := readStat(pid)
+		if err != nil {
+			return false
+		}
+		// A number that has gone to another process would not be that of the group
+		// or session: while one of them has members its number is not used again.
+		if s.group == p.PID() || s.session == p.PID() {
+			return p.identity.Start != 0 && s.start >= p.identity.Start && !p.isGone()
+		}
+		pid = s.parent
+	}
+	return false
+}
+
+func (p *Process) isGone() bool {
+	select {
+	case <-p.gone:
+		return true
+	default:
+		return false
+	}
+}
+
 // Signal sends a signal to the leader. The error is os.ErrProcessDone once it has
 // been reaped; a recycled pid is never hit.
 func (p *Process) Signal(s Signal) error {

@@ -19,7 +19,12 @@ const zombieLook = 100 * time.Millisecond
 
 // Ladder is how a process is asked to end: the steps in turn, and SIGKILL after
 // the last. The zero Ladder is SIGKILL at once.
-type Ladder struct{ Steps []Step }
+type Ladder struct {
+	Steps []Step
+	// Until, when set, is asked when the time of a step is over: a later moment
+	// that it returns lengthens the step. It is called from the goroutine of Stop.
+	Until func() time.Time
+}
 
 // Step is a signal to the whole group and how long it has to end then.
 type Step struct {
@@ -37,7 +42,7 @@ func (p *Process) Stop(ctx context.Context, l Ladder) error {
 		if ctx.Err() != nil {
 			break
 		}
-		if p.climb(ctx, step) {
+		if p.climb(ctx, step, l.Until) {
 			return nil
 		}
 	}
@@ -45,19 +50,29 @@ func (p *Process) Stop(ctx context.Context, l Ladder) error {
 }
 
 // climb takes one step and reports whether the process is gone.
-func (p *Process) climb(ctx context.Context, step Step) bool {
+func (p *Process) climb(ctx context.Context, step Step, until func() time.Time) bool {
 	if err := p.request(step.Signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return false
 	}
 	timer := time.NewTimer(step.Wait)
 	defer timer.Stop()
-	select {
-	case <-p.gone:
-		return true
-	case <-timer.C:
-	case <-ctx.Done():
+	for {
+		select {
+		case <-p.gone:
+			return true
+		case <-timer.C:
+			if until == nil {
+				return false
+			}
+			rest := time.Until(until())
+			if rest <= 0 {
+				return false
+			}
+			timer.Reset(rest)
+		case <-ctx.Done():
+			return false
+		}
 	}
-	return false
 }
 
 // request sends the signal, and SIGCONT after it: a stopped process would not

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +25,7 @@ func (c *Config) Check(report func(err error, path ...string)) {
 		p := c.Process[process]
 		below := k.below("process", process)
 		checkReady(&p.Ready, below)
+		checkAlive(p.Alive, below)
 		checkBackoff(&p.Backoff, below)
 		checkLinks(p.OnFail, "on_fail", below)
 		checkLinks(p.OnPass, "on_pass", below)
@@ -223,35 +222,6 @@ func (w *walk) cycle(i int) {
 		steps = slices.Concat(steps[first:], steps[:first])
 	}
 	w.report(fmt.Errorf("%s: %s", what, strings.Join(append(names, names[0]), " -> ")), steps[0]...)
-}
-
-func checkReady(r *ReadyConfig, report report) {
-	if r.TCP != "" && r.Log != "" {
-		report(errors.New("only one of tcp and log can be set"), "ready", "log")
-	}
-	if r.TCP != "" {
-		if err := checkAddress(r.TCP); err != nil {
-			report(err, "ready", "tcp")
-		}
-	}
-	if _, err := regexp.Compile(r.Log); err != nil {
-		report(fmt.Errorf("invalid regular expression: %w", syntax(err)), "ready", "log")
-	}
-}
-
-// syntax strips the package's own words from the error of a regular expression.
-func syntax(err error) error {
-	return errors.New(strings.TrimPrefix(err.Error(), "error parsing regexp: "))
-}
-
-func checkAddress(address string) error {
-	_, port, err := net.SplitHostPort(address)
-	if err == nil {
-		if n, bad := strconv.Atoi(port); bad == nil && n >= 1 && n <= 65535 {
-			return nil
-		}
-	}
-	return fmt.Errorf("invalid address %q: want host:port, such as \"127.0.0.1:6379\"", address)
 }
 
 func checkBackoff(b *BackoffConfig, report report) {

@@ -28,6 +28,7 @@ type ProcessConfig struct {
 	HealthyAfter unit.Duration      `toml:"healthy_after" default:"10s" doc:"running this long resets the backoff and the count of restarts"`
 	DependsOn    []DependencyConfig `toml:"depends_on" doc:"what must have got how far before this starts: names, or {name, condition}"`
 	Ready        ReadyConfig        `toml:"ready" doc:"how to tell that the process is ready; default: when it runs"`
+	Alive        *AliveConfig       `toml:"alive" doc:"how to tell that the process still works; without it, running is enough"`
 	Stop         StopConfig         `toml:"stop" doc:"how to stop it"`
 	OnFail       []LinkConfig       `toml:"on_fail" doc:"chain of reactions to a failure, tried in order"`
 	OnPass       []LinkConfig       `toml:"on_pass" doc:"chain of reactions to a good end"`
@@ -92,22 +93,44 @@ type Condition string
 const (
 	ConditionStarted   Condition = "started"   // it runs
 	ConditionReady     Condition = "ready"     // it runs and has become ready
+	ConditionHealthy   Condition = "healthy"   // it is ready, and its liveness check, if it has one, has passed
 	ConditionCompleted Condition = "completed" // it has ended well
 )
 
 // DependencyConfig is one entry of depends_on: a name, or a table.
 type DependencyConfig struct {
 	Name      string    `toml:"name" doc:"a process or group" required:"true"`
-	Condition Condition `toml:"condition" enum:"started,ready,completed" default:"ready" doc:"started, ready or completed"`
+	Condition Condition `toml:"condition" enum:"started,ready,healthy,completed" default:"ready" doc:"started, ready, healthy (ready, and its liveness check has passed once) or completed"`
 }
 
-// ReadyConfig says how to tell that a process is ready. At most one of TCP and
-// Log is set.
+// ReadyConfig says how to tell that a process is ready: at most one of TCP, HTTP
+// and Exec, by which procops asks, and Log, Notify and FD, by which the process
+// says it.
 type ReadyConfig struct {
-	TCP      string        `toml:"tcp" doc:"host:port that accepts a connection once the process is ready"`
-	Log      string        `toml:"log" doc:"regular expression that a line of output matches once the process is ready"`
-	Interval unit.Duration `toml:"interval" min:"1ms" default:"100ms" doc:"time between two attempts"`
-	Timeout  unit.Duration `toml:"timeout" default:"1m" doc:"not ready after this long is a failure; 0: wait for ever"`
+	TCP        string        `toml:"tcp" doc:"host:port that accepts a connection once the process is ready"`
+	HTTP       string        `toml:"http" doc:"URL that answers once the process is ready; redirects to other hosts are not followed"`
+	Status     []int         `toml:"status" min:"100" max:"599" doc:"status codes of http that count; default: 200 to 299"`
+	Exec       proc.Command  `toml:"exec" doc:"command that exits with 0 once the process is ready; it runs as the process's user, in its directory and with its environment"`
+	Log        string        `toml:"log" doc:"regular expression that a line of output matches once the process is ready"`
+	Notify     bool          `toml:"notify" default:"false" doc:"the process says READY=1 on NOTIFY_SOCKET, as under systemd (sd_notify)"`
+	FD         int           `toml:"fd" min:"3" max:"1023" doc:"the process writes a newline to this descriptor, as under s6"`
+	Interval   unit.Duration `toml:"interval" min:"1ms" default:"100ms" doc:"time between two attempts of tcp, http and exec"`
+	TryTimeout unit.Duration `toml:"try_timeout" min:"1ms" default:"5s" doc:"time for one attempt of tcp, http and exec"`
+	Timeout    unit.Duration `toml:"timeout" default:"1m" doc:"not ready after this long is a failure; 0: wait for ever"`
+}
+
+// AliveConfig is a section [supervise.process.NAME.alive]: a check that is made
+// again and again once the process is ready. Exactly one of TCP, HTTP and Exec
+// is set.
+type AliveConfig struct {
+	TCP         string        `toml:"tcp" doc:"host:port that accepts a connection"`
+	HTTP        string        `toml:"http" doc:"URL that answers; redirects to other hosts are not followed"`
+	Status      []int         `toml:"status" min:"100" max:"599" doc:"status codes of http that count; default: 200 to 299"`
+	Exec        proc.Command  `toml:"exec" doc:"command that exits with 0; it runs as the process's user, in its directory and with its environment"`
+	Interval    unit.Duration `toml:"interval" min:"10ms" default:"10s" doc:"time between two checks"`
+	Timeout     unit.Duration `toml:"timeout" min:"1ms" default:"5s" doc:"time for one check"`
+	Failures    int           `toml:"failures" min:"1" default:"3" doc:"failed checks in a row after which the process is stopped, which counts as a failure"`
+	StartPeriod unit.Duration `toml:"start_period" default:"0" doc:"checks that fail this early after the process has become ready do not count, unless one has passed"`
 }
 
 // StopConfig is the stop ladder: Signal, then after Grace the next of Then, and

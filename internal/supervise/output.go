@@ -54,7 +54,6 @@ type follower struct{ hear func(LogLine) }
 // pattern is an armed readiness check.
 type pattern struct {
 	expr    *regexp.Regexp
-	once    sync.Once
 	matched chan struct{}
 }
 
@@ -104,8 +103,8 @@ func (o *output) line(l proc.Line) {
 		o.queue.Append(func(dst []byte) []byte { return o.format(dst, &o.stamp, l) })
 	}
 	o.tail.Load().Add(l)
-	if p := o.pattern.Load(); p != nil && p.expr.Match(l.Text) {
-		p.once.Do(func() { close(p.matched) })
+	if p := o.pattern.Load(); p != nil && p.expr.Match(l.Text) && o.pattern.CompareAndSwap(p, nil) {
+		close(p.matched)
 	}
 	if o.hear == nil && len(o.audience.followers) == 0 {
 		return

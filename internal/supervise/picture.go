@@ -59,6 +59,15 @@ func (p *process) status() ProcessStatus {
 	}
 	if p.run != nil {
 		st.PID, st.Started, st.Ready = p.run.child.PID(), p.run.began, p.run.ready
+		st.Said, st.Alive = p.run.said.Said, p.alive()
 	}
 	return st
+}
+
+// alive returns what the liveness checks of a running process have found.
+func (p *process) alive() *Alive {
+	if p.cfg.Alive == nil || p.state != StateRunning {
+		return nil
+	}
+	return &Alive{Passed: p.run.pulse.passed, Failures: p.run.pulse.failures, Problem: p.run.obstacle}
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"procops/internal/proc"
@@ -54,33 +55,38 @@ func hopeless(n *need) bool {
 func (s *Supervisor) spawn(p *process) {
 	p.runs++
 	number := p.runs
-	child, matched, err := s.startChild(p)
+	child, ch, err := s.startChild(p)
 	if err != nil {
 		s.failed(p, p.cannotStart(err))
 		return
 	}
 	p.started++
-	p.run = &run{child: child, began: child.Started(), probe: func() {}}
+	p.run = newRun(child, ch)
 	p.run.healthy = time.AfterFunc(p.cfg.HealthyAfter.Std(), func() { s.post(func() { s.healthy(p, number) }) })
 	s.workers.Go(func() { s.watch(p, number, child) })
 	s.fire(p, TriggerSpawned, "")
-	s.probe(p, number, matched)
+	s.awaitReady(p)
 }
 
-// startChild arms the readiness check on output before there can be any, and
-// starts the child.
-func (s *Supervisor) startChild(p *process) (*proc.Process, <-chan struct{}, error) {
-	expr, err := p.cfg.Ready.pattern()
-	if err != nil {
-		return nil, nil, err
-	}
-	matched := p.output.arm(expr)
+// startChild starts the child, with the channel by which it says that it is
+// ready, nil if it need not say so.
+func (s *Supervisor) startChild(p *process) (*proc.Process, channel, error) {
 	spec, err := p.spec(s.deps.Env)
 	if err != nil {
 		return nil, nil, err
 	}
+	ch, err := p.openChannel()
+	if err != nil {
+		return nil, nil, err
+	}
+	if ch != nil {
+		ch.prepare(&spec)
+	}
 	child, err := s.deps.Host.Start(spec)
-	return child, matched, err
+	if err != nil && ch != nil {
+		ch.close()
+	}
+	return child, ch, err
 }
 
 // spec says how p is started; env goes into its environment before its own.
@@ -111,9 +117,14 @@ func (p *process) spec(env []string) (proc.Spec, error) {
 }
 
 // mergeEnv returns the environment of procops with changes; each name stands
-// in it once, because programs differ in which of two they believe.
+// in it once, because programs differ in which of two they believe. What the
+// service manager above procops has told procops about its readiness and
+// watchdog is not for others.
 func mergeEnv(changes []string) []string {
-	merged := os.Environ()
+	merged := slices.DeleteFunc(os.Environ(), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return slices.Contains([]string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"}, name)
+	})
 	for _, change := range changes {
 		name, _, _ := strings.Cut(change, "=")
 		merged = slices.DeleteFunc(merged, func(v string) bool { return strings.HasPrefix(v, name+"=") })
@@ -142,8 +153,7 @@ func (s *Supervisor) exited(p *process, number int) {
 		return
 	}
 	p.run.exited = true
-	p.run.probe()
-	p.run.healthy.Stop()
+	p.run.rest()
 	s.fire(p, TriggerExited, "")
 }
 
@@ -155,6 +165,7 @@ func (s *Supervisor) gone(p *process, number int) {
 	}
 	ended := p.run
 	p.run = nil
+	ended.close()
 	failure, failed := p.judge(ended)
 	s.journal.exited(p, ended, failure, p.state == StateStopping || !failed)
 	switch {
@@ -180,12 +191,14 @@ func (p *process) judge(r *run) (Failure, bool) {
 	if exit.Signal != 0 {
 		p.lastExit.Signal = proc.Signal(exit.Signal).String()
 	}
-	if r.expired {
-		f.Text = fmt.Sprintf("not ready after %s", p.cfg.Ready.Timeout)
-		f.Code = max(1, f.Code)
-		return f, true
+	failed := r.failure != "" || exit.Signal != 0 || !slices.Contains(p.cfg.SuccessCodes, exit.Code)
+	if r.failure != "" {
+		f.Text, f.Code = r.failure, max(1, f.Code)
 	}
-	return f, exit.Signal != 0 || !slices.Contains(p.cfg.SuccessCodes, exit.Code)
+	if failed && r.said.Errno != 0 {
+		f.Text += fmt.Sprintf("; it reported the error %d (%s)", r.said.Errno, syscall.Errno(r.said.Errno))
+	}
+	return f, failed
 }
 
 // cannotStart is the failure of a process that the kernel or procops refused
@@ -331,8 +344,7 @@ func (s *Supervisor) endRun(p *process) {
 		return
 	}
 	r.ladder = true
-	r.probe()
-	r.healthy.Stop()
+	r.rest()
 	select {
 	case <-r.child.Gone():
 		return // the common case: it has ended and left nobody behind
@@ -340,7 +352,7 @@ func (s *Supervisor) endRun(p *process) {
 	}
 	first := !r.exited
 	s.workers.Go(func() {
-		if err := s.stopRun(p.name, p.cfg.Stop, r.child, first); err != nil {
+		if err := s.stopRun(p.name, p.cfg.Stop, r, first); err != nil {
 			s.post(func() { s.stuck(p, r, err) })
 		}
 	})
@@ -366,13 +378,14 @@ func (s *Supervisor) stuck(p *process, r *run, err error) {
 	}
 }
 
-func (s *Supervisor) stopRun(name string, cfg StopConfig, child *proc.Process, first bool) error {
+func (s *Supervisor) stopRun(name string, cfg StopConfig, r *run, first bool) error {
 	ladder := cfg.ladder()
+	ladder.Until = r.until
 	if first && len(cfg.Command) > 0 {
-		s.stopCommand(name, cfg, child)
+		s.stopCommand(name, cfg, r.child)
 		ladder.Steps[0].Signal = 0 // only wait
 	}
-	return child.Stop(s.ctx, ladder)
+	return r.child.Stop(s.ctx, ladder)
 }
 
 // stopCommand runs the command that replaces the first signal.

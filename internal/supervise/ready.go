@@ -2,88 +2,196 @@ package supervise
 
 import (
 	"context"
-	"errors"
-	"net"
+	"fmt"
 	"regexp"
 	"time"
+
+	"procops/internal/proc"
 )
 
-// errNotReady is the cause with which a readiness check that took too long ends.
-var errNotReady = errors.New("not ready in time")
-
-// probe checks whether p has become ready, and tells the loop. Without a check
-// a process is ready when it runs.
-func (s *Supervisor) probe(p *process, number int, matched <-chan struct{}) {
-	cfg := p.cfg.Ready
-	if cfg.TCP == "" && matched == nil {
-		s.fire(p, TriggerReady, "")
-		return
-	}
-	ctx, cancel := context.WithCancel(s.ctx)
-	p.run.probe = cancel
-	s.workers.Go(func() {
-		defer cancel()
-		err := cfg.await(ctx, matched)
-		if err != nil && !errors.Is(err, errNotReady) {
-			return // the run has ended
-		}
-		s.post(func() { s.probed(p, number, err) })
-	})
+// channel is a way in which a process says itself that it is ready. It is opened
+// before the process starts, which inherits it.
+type channel interface {
+	// prepare adds to spec what the process needs to speak.
+	prepare(spec *proc.Spec)
+	// listen tells hear what the process says, until close or until there is
+	// nothing more to hear.
+	listen(child *proc.Process, hear func(notice))
+	// close ends listen. It is called once.
+	close()
 }
 
-// probed deals with the outcome of a readiness check.
-func (s *Supervisor) probed(p *process, number int, err error) {
-	if p.runs != number || p.state != StateStarting {
-		return
+// openChannel opens the channel of the next run of p; it is nil if p is asked, or
+// if running is enough. The readiness check on output is armed, or disarmed,
+// before there can be output of that run.
+func (p *process) openChannel() (channel, error) {
+	expr, err := p.cfg.Ready.pattern()
+	if err != nil {
+		return nil, err
 	}
-	if err == nil {
-		s.fire(p, TriggerReady, "")
-		return
-	}
-	p.run.expired = true
-	s.fire(p, TriggerFail, "not ready after "+p.cfg.Ready.Timeout.String())
-}
-
-// await returns nil when the check has passed, errNotReady after the time-out
-// and ctx's error when ctx ends first.
-func (c ReadyConfig) await(ctx context.Context, matched <-chan struct{}) error {
-	if c.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, c.Timeout.Std(), errNotReady)
-		defer cancel()
-	}
-	if matched == nil {
-		return c.dial(ctx)
-	}
-	select {
-	case <-matched:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// dial tries until the port accepts a connection.
-func (c ReadyConfig) dial(ctx context.Context) error {
-	tick := time.NewTicker(max(time.Millisecond, c.Interval.Std()))
-	defer tick.Stop()
-	for {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.TCP)
-		if err == nil {
-			return conn.Close()
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	matched := p.output.arm(expr)
+	switch {
+	case matched != nil:
+		return &logChannel{matched: matched, closed: make(chan struct{})}, nil
+	case p.cfg.Ready.Notify:
+		return openNotifySocket()
+	case p.cfg.Ready.FD != 0:
+		return openNotifyPipe(p.cfg.Ready.FD)
+	default:
+		return nil, nil
 	}
 }
 
 // pattern compiles the log check; nil when there is none.
-func (c ReadyConfig) pattern() (*regexp.Regexp, error) {
+func (c *ReadyConfig) pattern() (*regexp.Regexp, error) {
 	if c.Log == "" {
 		return nil, nil
 	}
 	return regexp.Compile(c.Log)
+}
+
+// logChannel hears a line of output that matches.
+type logChannel struct {
+	matched <-chan struct{}
+	closed  chan struct{}
+}
+
+func (*logChannel) prepare(*proc.Spec) {}
+
+func (l *logChannel) close() { close(l.closed) }
+
+func (l *logChannel) listen(_ *proc.Process, hear func(notice)) {
+	select {
+	case <-l.matched:
+		hear(notice{ready: true})
+	case <-l.closed:
+	}
+}
+
+// awaitReady begins to find out whether p, which has just been started, is ready.
+func (s *Supervisor) awaitReady(p *process) {
+	cfg, number := &p.cfg.Ready, p.runs
+	ask := s.probe(p, cfg.question())
+	switch child, ch := p.run.child, p.run.channel; {
+	case ch != nil:
+		s.workers.Go(func() {
+			ch.listen(child, func(n notice) { s.post(func() { s.heard(p, number, n) }) })
+		})
+	case ask != nil:
+		s.inspect(p, func(ctx context.Context) { s.askUntilReady(ctx, p, number, ask) })
+	default:
+		s.fire(p, TriggerReady, "")
+		return
+	}
+	if cfg.Timeout > 0 {
+		p.timer = s.after(cfg.Timeout.Std(), p, func() { s.overdue(p) })
+	}
+}
+
+// IsSet reports whether there is a check: otherwise a process is ready when it
+// runs.
+func (c *ReadyConfig) IsSet() bool { return len(c.kinds()) > 0 }
+
+// inspect runs a check of p until its run ends or another one begins.
+func (s *Supervisor) inspect(p *process, check func(context.Context)) {
+	p.run.inspection()
+	ctx, cancel := context.WithCancel(s.ctx)
+	p.run.inspection = cancel
+	s.workers.Go(func() {
+		defer cancel()
+		check(ctx)
+	})
+}
+
+// askUntilReady asks until the answer is good. The loop is told of each new
+// obstacle.
+func (s *Supervisor) askUntilReady(ctx context.Context, p *process, number int, ask probe) {
+	again := time.NewTicker(max(time.Millisecond, p.cfg.Ready.Interval.Std()))
+	defer again.Stop()
+	for last := ""; ; {
+		err := ask.within(ctx, p.cfg.Ready.TryTimeout.Std())
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			s.post(func() { s.heard(p, number, notice{ready: true}) })
+			return
+		case err.Error() != last:
+			last = err.Error()
+			obstacle := last
+			s.post(func() { s.heard(p, number, notice{unready: obstacle}) })
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// heard deals with what a process says of itself, or what a check says of it.
+func (s *Supervisor) heard(p *process, number int, n notice) {
+	if p.runs != number || p.run == nil {
+		return
+	}
+	farewell := n.stopping && !p.run.said.Ending
+	p.run.note(n, time.Now())
+	switch {
+	case n.stranger != 0:
+		s.stranger(p, n.stranger)
+	case n.unready != "" && p.state == StateStarting:
+		p.reason = "not ready yet: " + n.unready
+	case n.ready && p.state == StateStarting:
+		s.fire(p, TriggerReady, "")
+	case farewell && p.state == StateRunning:
+		// It ends by itself. That its checks fail from now on is no news; that it
+		// does not end would be.
+		p.run.inspection()
+		stopTimer(&p.timer)
+		p.timer = s.after(p.cfg.Stop.Grace.Std(), p, func() { s.overdue(p) })
+	}
+}
+
+// stranger says, once in a run, that somebody else has tried to speak for p.
+func (s *Supervisor) stranger(p *process, pid int) {
+	if p.run.said.strangers == 1 {
+		s.deps.Log.Warn().Str("process", p.name).Int("pid", pid).
+			Msg("a process that does not belong to this one, or has ended, has written to its NOTIFY_SOCKET; that and the like is ignored")
+	}
+}
+
+// overdue deals with a process that has not become ready in time, or that has not
+// ended though it said that it would. It may have asked for more time.
+func (s *Supervisor) overdue(p *process) {
+	if rest := time.Until(p.run.until()); rest > 0 {
+		p.timer = s.after(rest, p, func() { s.overdue(p) })
+		return
+	}
+	if p.state == StateStarting {
+		s.fail(p, p.notReady())
+		return
+	}
+	s.fail(p, fmt.Sprintf("it said that it stops, and still runs %s later", p.cfg.Stop.Grace))
+}
+
+// notReady says that p was not ready in time, and what is known of why.
+func (p *process) notReady() string {
+	r := p.run
+	text := "not ready after " + p.cfg.Ready.Timeout.String()
+	if !r.until().IsZero() {
+		text = "not ready in the time that it asked for"
+	}
+	switch {
+	case r.obstacle != "":
+		text += ": " + r.obstacle
+	case r.said.StatusText != "":
+		text += fmt.Sprintf("; it said %q", r.said.StatusText)
+	}
+	return text
+}
+
+// fail ends a run of p, which is up, as a failure.
+func (s *Supervisor) fail(p *process, why string) {
+	p.run.failure = why
+	s.fire(p, TriggerFail, why)
 }

@@ -222,7 +222,7 @@ func sh(script string) ProcessConfig {
 		SuccessCodes: []int{0},
 		Backoff:      fastBackoff(),
 		HealthyAfter: unit.Duration(time.Hour),
-		Ready:        ReadyConfig{Interval: unit.Duration(5 * time.Millisecond), Timeout: unit.Duration(time.Minute)},
+		Ready:        ReadyConfig{Interval: unit.Duration(5 * time.Millisecond), TryTimeout: unit.Duration(5 * time.Second), Timeout: unit.Duration(time.Minute)},
 		Stop:         StopConfig{Signal: proc.Signal(syscall.SIGTERM), Grace: unit.Duration(10 * time.Second)},
 		Output:       OutputConfig{Format: formatText},
 	}

@@ -254,6 +254,7 @@ func (s *Supervisor) enter(p *process) (delay time.Duration) {
 		s.failures = slices.DeleteFunc(s.failures, func(f Failure) bool { return f.Process == p.name })
 	case StateRunning:
 		p.run.ready = true
+		s.watchLife(p)
 	case StateEnding, StateStopping:
 		s.endRun(p)
 	case StateBackoff:

@@ -43,7 +43,7 @@ const (
 	TriggerStop     Trigger = "stop"     // it is wanted down, or about to be restarted
 	TriggerSpawned  Trigger = "spawned"  // the kernel has started it
 	TriggerReady    Trigger = "ready"    // its readiness check has passed
-	TriggerFail     Trigger = "fail"     // it was not ready in time
+	TriggerFail     Trigger = "fail"     // it was not ready in time, or works no more
 	TriggerExited   Trigger = "exited"   // its leader has ended
 	TriggerGone     Trigger = "gone"     // nothing is left of its process group
 	TriggerComplete Trigger = "complete" // verdict on its end: it ended well and stays down
@@ -77,7 +77,7 @@ func table() [9][11]State {
 		/* stopped  */ {StateWaiting, stay, never, never, never, never, never, never, never, never, never},
 		/* waiting  */ {stay, StateStopped, StateStarting, never, never, never, never, never, StateBackoff, StateFatal, never},
 		/* starting */ {stay, StateStopping, never, StateRunning, StateEnding, StateEnding, never, never, never, never, never},
-		/* running  */ {stay, StateStopping, never, stay, never, StateEnding, never, never, never, never, never},
+		/* running  */ {stay, StateStopping, never, stay, StateEnding, StateEnding, never, never, never, never, never},
 		/* ending   */ {stay, StateStopping, never, stay, stay, stay, stay, StateCompleted, StateBackoff, StateFatal, never},
 		/* backoff  */ {StateWaiting, StateStopped, never, never, never, never, never, never, never, never, StateWaiting},
 		/* stopping */ {stay, stay, never, stay, stay, stay, StateStopped, never, never, never, never},

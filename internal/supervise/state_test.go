@@ -111,7 +111,7 @@ empty cell that the trigger cannot come in that state (it would be reported as a
 	b.WriteString(`
 - **stopped**: down, as wanted. **waiting**: wanted, but something it depends on is not there yet.
 - **starting**: runs, not ready yet. **running**: runs and is ready.
-- **ending**: it has ended, or was not ready in time; what is left of its process group is ended and its
+- **ending**: it has ended, was not ready in time, or works no more; what is left of its process group is ended and its
   chain is run. The verdict is one of the triggers *complete*, *retry* and *give-up*.
 - **backoff**: waits before it is started again. **stopping**: the stop ladder is at work.
 - **completed**: ended well and stays down. **fatal**: failed and given up.

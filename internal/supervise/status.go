@@ -25,12 +25,14 @@ type ProcessStatus struct {
 	Started  time.Time   `json:"started,omitzero"`
 	Since    time.Time   `json:"since"` // of the state
 	Ready    bool        `json:"ready"`
+	Alive    *Alive      `json:"alive,omitempty"`        // of a process with a liveness check, while it is ready
 	Restarts int         `json:"restarts"`               // since supervision began
 	CPU      float64     `json:"cpu_seconds,omitempty"`  // processor time used by the process so far
 	Memory   int64       `json:"memory_bytes,omitempty"` // resident set
 	LastExit *ExitStatus `json:"last_exit,omitempty"`
 	Dropped  uint64      `json:"dropped_lines,omitempty"` // of output, because the log could not keep up
 	Log      string      `json:"log,omitempty"`           // path of the log file
+	Said
 }
 
 // AsWanted reports whether the process is where it should be: up and ready when
@@ -46,6 +48,22 @@ func (p ProcessStatus) AsWanted() bool {
 	default:
 		return p.Wanted && p.State == StateRunning
 	}
+}
+
+// Said is what a process has said of itself with sd_notify.
+type Said struct {
+	StatusText string `json:"status_text,omitempty"` // STATUS=, for people
+	MainPID    int    `json:"main_pid,omitempty"`    // MAINPID=
+	Errno      int    `json:"errno,omitempty"`       // ERRNO=
+	Reloading  bool   `json:"reloading,omitempty"`   // RELOADING=1, and no READY=1 since
+	Ending     bool   `json:"ending,omitempty"`      // STOPPING=1
+}
+
+// Alive says what the liveness checks of a process have found.
+type Alive struct {
+	Passed   bool   `json:"passed"`            // one has passed since the process became ready
+	Failures int    `json:"failures"`          // in a row, that count
+	Problem  string `json:"problem,omitempty"` // what the last one found, if it failed
 }
 
 // ExitStatus says how a run of a process ended.

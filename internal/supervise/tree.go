@@ -1,13 +1,10 @@
 package supervise
 
 import (
-	"context"
 	"maps"
 	"slices"
 	"strings"
 	"time"
-
-	"procops/internal/proc"
 )
 
 // node is a place in the tree: a *process or a *group.
@@ -46,23 +43,10 @@ type process struct {
 	started  int  // runs since supervision began
 	streak   int  // restarts in a row without having been healthy
 	chain    chain
-	timer    *time.Timer // of backoff
+	timer    *time.Timer // of the time that its state may last
 	due      time.Time   // end of the backoff
 	lastExit *ExitStatus
 	output   *output
-}
-
-// run is one life of a process in the kernel.
-type run struct {
-	child   *proc.Process
-	began   time.Time
-	ready   bool
-	expired bool               // it was not ready in time
-	exited  bool               // the leader has ended
-	ladder  bool               // the stop ladder is at work
-	stuck   bool               // SIGKILL did not end it
-	probe   context.CancelFunc // ends the readiness check
-	healthy *time.Timer
 }
 
 // need is a dependency of a process.
@@ -194,6 +178,8 @@ func (p *process) satisfies(c Condition) bool {
 		return p.state == StateCompleted
 	case ConditionStarted:
 		return p.state.Up() || p.state == StateCompleted
+	case ConditionHealthy:
+		return p.state == StateRunning && p.isAlive() || p.state == StateCompleted
 	default:
 		return p.state == StateRunning || p.state == StateCompleted
 	}

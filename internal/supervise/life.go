@@ -1,0 +1,92 @@
+package supervise
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"procops/internal/proc"
+)
+
+// run is one life of a process in the kernel.
+type run struct {
+	child   *proc.Process
+	began   time.Time
+	ready   bool
+	failure string // why procops ends it as a failure; empty: it does not
+	exited  bool   // the leader has ended
+	ladder  bool   // the stop ladder is at work
+	stuck   bool   // SIGKILL did not end it
+	healthy *time.Timer
+
+	channel    channel            // by which it says that it is ready; nil: it is asked, or need not be
+	inspection context.CancelFunc // ends the check of its readiness, or later of its life
+	obstacle   string             // the answer to the last check, when that was not good
+	pulse      pulse
+	said       said
+	extended   atomic.Pointer[time.Time] // until when it has asked for time; read by the stop ladder as well
+}
+
+// pulse is what the liveness checks of a run have found.
+type pulse struct {
+	passed   bool // once at least
+	failures int  // in a row
+}
+
+// said is what a process has said of itself over its channel.
+type said struct {
+	Said
+	strangers int // messages of others
+}
+
+func newRun(child *proc.Process, ch channel) *run {
+	return &run{child: child, began: child.Started(), channel: ch, inspection: func() {}}
+}
+
+// rest ends what watches over the run while it is up.
+func (r *run) rest() {
+	r.inspection()
+	r.healthy.Stop()
+}
+
+// close gives up what the run has held open.
+func (r *run) close() {
+	r.rest()
+	if r.channel != nil {
+		r.channel.close()
+	}
+}
+
+// note keeps what was said.
+func (r *run) note(n notice, now time.Time) {
+	said := &r.said
+	if n.status != nil {
+		said.StatusText = *n.status
+	}
+	if n.mainPID != 0 {
+		said.MainPID = n.mainPID
+	}
+	if n.errno != 0 {
+		said.Errno = int(n.errno)
+	}
+	if n.stranger != 0 {
+		said.strangers++
+	}
+	said.Reloading = n.reloading || said.Reloading && !n.ready && !n.stopping
+	said.Ending = said.Ending || n.stopping
+	if n.unready != "" || n.ready {
+		r.obstacle = n.unready
+	}
+	if until := now.Add(n.extend); n.extend > 0 && until.After(r.until()) {
+		r.extended.Store(&until)
+	}
+}
+
+// until returns the moment until which the run has asked for time, to become ready
+// or to end; the zero time if it has not.
+func (r *run) until() time.Time {
+	if until := r.extended.Load(); until != nil {
+		return *until
+	}
+	return time.Time{}
+}

@@ -1,0 +1,143 @@
+package supervise
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"procops/internal/proc"
+)
+
+const (
+	// maxMessage is the size of the longest message in bytes, as under systemd
+	// (NOTIFY_BUFFER_MAX). A longer one is passed over.
+	maxMessage = 4096
+	// maxDescriptors is how many descriptors that come with a message are taken,
+	// to be closed; the kernel closes the others.
+	maxDescriptors = 4
+	// messagesPerSecond is how many messages of one process are read. Who sends
+	// more has to wait.
+	messagesPerSecond = 200
+)
+
+// notifySocket hears what a process says by sd_notify(3). Each run has a socket of
+// its own, so that nothing an earlier run has said can be taken for its successor's.
+//
+// Its name is abstract: nothing is left behind in a directory when procops is
+// killed, and a process that runs as another user can reach it. So can everybody
+// else: who speaks is known by the credentials that the kernel adds to a message.
+type notifySocket struct {
+	name   string
+	conn   *net.UnixConn
+	closed chan struct{}
+}
+
+func openNotifySocket() (*notifySocket, error) {
+	name := "@procops-notify-" + rand.Text()
+	config := net.ListenConfig{Control: passCredentials}
+	conn, err := config.ListenPacket(context.Background(), "unixgram", name)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open a socket for sd_notify: %w", err)
+	}
+	unixConn, ok := conn.(*net.UnixConn)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("cannot open a socket for sd_notify: it is a %T", conn), conn.Close())
+	}
+	return &notifySocket{name: name, conn: unixConn, closed: make(chan struct{})}, nil
+}
+
+// passCredentials has the kernel say who sends. It is called before the socket
+// has its name, so that no message is without.
+func passCredentials(_, _ string, raw syscall.RawConn) error {
+	var set error
+	err := raw.Control(func(fd uintptr) {
+		set = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_PASSCRED, 1)
+	})
+	return errors.Join(err, os.NewSyscallError("setsockopt", set))
+}
+
+func (n *notifySocket) prepare(spec *proc.Spec) {
+	spec.Env = append(spec.Env, "NOTIFY_SOCKET="+n.name)
+}
+
+func (n *notifySocket) close() {
+	close(n.closed)
+	_ = n.conn.Close() // nothing was written
+}
+
+// listen reads messages until close. The descriptors that come with a message are
+// closed when it has been heard: BARRIER=1 brings one for its sender to wait for.
+func (n *notifySocket) listen(child *proc.Process, hear func(notice)) {
+	message := make([]byte, maxMessage)
+	control := make([]byte, syscall.CmsgSpace(syscall.SizeofUcred)+syscall.CmsgSpace(maxDescriptors*4))
+	var pace pace
+	for pace.wait(n.closed) {
+		size, controlSize, flags, _, err := n.conn.ReadMsgUnix(message, control)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			continue // of this message; the pace keeps it from becoming a busy loop
+		}
+		sender, descriptors := readControl(control[:controlSize])
+		switch {
+		case sender == 0 || flags&syscall.MSG_TRUNC != 0:
+		case !child.Includes(sender):
+			hear(notice{stranger: sender})
+		default:
+			hear(parseNotice(string(message[:size])))
+		}
+		for _, fd := range descriptors {
+			_ = syscall.Close(fd) // it is not ours and was not used
+		}
+	}
+}
+
+// readControl returns the pid of the sender, 0 if it is not known, and the
+// descriptors that came with the message.
+func readControl(control []byte) (sender int, descriptors []int) {
+	parts, err := syscall.ParseSocketControlMessage(control)
+	if err != nil {
+		return 0, nil
+	}
+	for i := range parts {
+		if who, err := syscall.ParseUnixCredentials(&parts[i]); err == nil {
+			sender = int(who.Pid)
+		}
+		if fds, err := syscall.ParseUnixRights(&parts[i]); err == nil {
+			descriptors = append(descriptors, fds...)
+		}
+	}
+	return sender, descriptors
+}
+
+// pace lets messagesPerSecond through.
+type pace struct {
+	second time.Time
+	count  int
+}
+
+// wait waits until one more may pass; false means that closed was closed.
+func (p *pace) wait(closed <-chan struct{}) bool {
+	now := time.Now()
+	if now.Sub(p.second) >= time.Second {
+		p.second, p.count = now, 0
+	}
+	if p.count++; p.count <= messagesPerSecond {
+		return true
+	}
+	timer := time.NewTimer(time.Second - now.Sub(p.second))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		p.second, p.count = time.Now(), 1
+		return true
+	case <-closed:
+		return false
+	}
+}

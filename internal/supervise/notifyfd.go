@@ -1,0 +1,68 @@
+package supervise
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"procops/internal/proc"
+)
+
+// firstExtra is the number of the first descriptor after the standard ones.
+const firstExtra = 3
+
+// maxUnready is how many bytes a process can write to its notification descriptor
+// before the newline.
+const maxUnready = 64 << 10
+
+// notifyPipe hears a process that says by a newline on a descriptor that it is
+// ready, as s6 has it: https://skarnet.org/software/s6/notifywhenup.html
+type notifyPipe struct {
+	fd     int
+	ours   *os.File
+	theirs *os.File
+}
+
+func openNotifyPipe(fd int) (*notifyPipe, error) {
+	ours, theirs, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("cannot create a pipe for readiness: %w", err)
+	}
+	return &notifyPipe{fd: fd, ours: ours, theirs: theirs}, nil
+}
+
+func (n *notifyPipe) prepare(spec *proc.Spec) {
+	spec.ExtraFiles = make([]*os.File, n.fd-firstExtra+1)
+	spec.ExtraFiles[n.fd-firstExtra] = n.theirs
+}
+
+// close may be called while listen reads, and after it has closed its end.
+func (n *notifyPipe) close() {
+	_ = n.theirs.Close()
+	_ = n.ours.Close()
+}
+
+// listen reads until the newline. Then it closes the pipe, as s6 does: what
+// a process writes afterwards nobody would read.
+func (n *notifyPipe) listen(_ *proc.Process, hear func(notice)) {
+	_ = n.theirs.Close() // the process has its own by now, and is to be the last that holds it
+	defer func() { _ = n.ours.Close() }()
+	buffer := make([]byte, 512)
+	for total := 0; total < maxUnready; {
+		size, err := n.ours.Read(buffer)
+		if bytes.IndexByte(buffer[:size], '\n') >= 0 {
+			hear(notice{ready: true})
+			return
+		}
+		switch total += size; {
+		case errors.Is(err, io.EOF):
+			hear(notice{unready: fmt.Sprintf("it closed descriptor %d without a newline", n.fd)})
+			return
+		case err != nil:
+			return // close was called
+		}
+	}
+	hear(notice{unready: fmt.Sprintf("it wrote %d bytes to descriptor %d without a newline", maxUnready, n.fd)})
+}
