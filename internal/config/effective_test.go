@@ -108,7 +108,9 @@ max = "1m"
 jitter = 0.1
 
 [supervise.process.web.ready]
+notify = false
 interval = "100ms"
+try_timeout = "5s"
 timeout = "1m"
 
 [supervise.process.web.stop]

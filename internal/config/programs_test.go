@@ -27,6 +27,8 @@ command = ["./tool"]
 stop.command = ["no-such-stop"]
 on_pass = [{log = "x"}, {exec = ["no-such-link"]}]
 user = "no-such-user"
+ready.exec = ["no-such-check"]
+alive.exec = ["no-such-pulse"]
 `,
 		"more.toml": `
 [supervise.group.g]
@@ -48,6 +50,8 @@ on_fail = [{exec = ["no-such-group-link"]}]
 		`procops.toml:15:16: "command" in [supervise.process.a.stop]: cannot run "no-such-stop": not found in its PATH`,
 		`procops.toml:16:33: "on_pass[1].exec" in [supervise.process.a]: cannot run "no-such-link": not found in its PATH`,
 		`procops.toml:17:8: "user" in [supervise.process.a]: cannot run as user "no-such-user": there is no such user`,
+		`procops.toml:18:14: "exec" in [supervise.process.a.ready]: cannot run "no-such-check": not found in its PATH`,
+		`procops.toml:19:14: "exec" in [supervise.process.a.alive]: cannot run "no-such-pulse": not found in its PATH`,
 		`more.toml:4:20: "on_fail[0].exec" in [supervise.group.g]: cannot run "no-such-group-link": not found in its PATH`,
 	}, "\n")
 	if err := cfg.CheckPrograms(); err == nil || err.Error() != want {

@@ -405,3 +405,38 @@ func TestSignalDeaths(t *testing.T) {
 		}
 	}
 }
+
+// TestIncludes: the group, and who has left it but has a parent in it; nobody
+// else, and nobody once it is gone.
+func TestIncludes(t *testing.T) {
+	h := newTestHost(t, HostOptions{Subreaper: true})
+	out := newOutput()
+	s := shSpec(`sleep 1000 & echo member $!; setsid sh -c 'echo session $$; sleep 1000 & echo below $!; wait' & wait`)
+	s.Output = out.add
+	p := mustStart(t, h, s)
+	sibling := mustStart(t, h, Spec{Argv: []string{"sleep", "1000"}})
+	in := []int{p.PID()}
+	for _, word := range []string{"member", "session", "below"} {
+		pid, err := strconv.Atoi(out.await(t, word+" "))
+		if err != nil {
+			t.Fatal(err)
+		}
+		in = append(in, pid)
+	}
+	for _, pid := range in {
+		if !p.Includes(pid) {
+			t.Errorf("pid %d of %v is not included", pid, in)
+		}
+	}
+	for _, pid := range []int{sibling.PID(), os.Getpid(), os.Getppid(), 1, 0, -1, 1 << 30} {
+		if p.Includes(pid) {
+			t.Errorf("pid %d is included", pid)
+		}
+	}
+	if err := p.Stop(t.Context(), Ladder{}); err != nil {
+		t.Fatal(err)
+	}
+	if p.Includes(p.PID()) {
+		t.Error("it is gone, and yet includes its own number")
+	}
+}

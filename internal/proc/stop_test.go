@@ -235,3 +235,40 @@ func TestLeftoversOfALeaderThatEndsDuringItsStart(t *testing.T) {
 		}
 	})
 }
+
+// TestStepLastsUntil: a process that has asked for time gets it, on each step.
+func TestStepLastsUntil(t *testing.T) {
+	h := newTestHost(t, HostOptions{})
+	out := newOutput()
+	s := shSpec(`trap 'sleep 0.5; exit 3' TERM; echo ready; while :; do sleep 0.01; done`)
+	s.Output = out.add
+	p := mustStart(t, h, s)
+	out.await(t, "ready")
+	l := ladder(50*time.Millisecond, syscall.SIGTERM)
+	until := time.Now().Add(time.Minute)
+	l.Until = func() time.Time { return until }
+	if err := p.Stop(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	if exit := p.Exit(); exit.Code != 3 || exit.Signal != 0 {
+		t.Errorf("exit %+v", exit)
+	}
+}
+
+func TestStepEndsWhenUntilIsOver(t *testing.T) {
+	h := newTestHost(t, HostOptions{})
+	out := newOutput()
+	s := shSpec(`trap '' TERM; echo ready; while :; do sleep 0.01; done`)
+	s.Output = out.add
+	p := mustStart(t, h, s)
+	out.await(t, "ready")
+	begin := time.Now()
+	l := ladder(time.Millisecond, syscall.SIGTERM)
+	l.Until = func() time.Time { return begin.Add(300 * time.Millisecond) }
+	if err := p.Stop(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begin); took < 300*time.Millisecond || p.Exit().Signal != syscall.SIGKILL {
+		t.Errorf("took %s, exit %+v", took, p.Exit())
+	}
+}

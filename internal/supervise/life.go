@@ -19,7 +19,6 @@ type run struct {
 	stuck   bool   // SIGKILL did not end it
 	healthy *time.Timer
 
-	channel    channel            // by which it says that it is ready; nil: it is asked, or need not be
 	inspection context.CancelFunc // ends the check of its readiness, or later of its life
 	obstacle   string             // the answer to the last check, when that was not good
 	pulse      pulse
@@ -39,22 +38,14 @@ type said struct {
 	strangers int // messages of others
 }
 
-func newRun(child *proc.Process, ch channel) *run {
-	return &run{child: child, began: child.Started(), channel: ch, inspection: func() {}}
+func newRun(child *proc.Process) *run {
+	return &run{child: child, began: child.Started(), inspection: func() {}}
 }
 
 // rest ends what watches over the run while it is up.
 func (r *run) rest() {
 	r.inspection()
 	r.healthy.Stop()
-}
-
-// close gives up what the run has held open.
-func (r *run) close() {
-	r.rest()
-	if r.channel != nil {
-		r.channel.close()
-	}
 }
 
 // note keeps what was said.

@@ -36,7 +36,7 @@ func (s *Supervisor) askAgainAndAgain(ctx context.Context, p *process, number in
 
 // checked deals with the answer to a liveness check; nil is a good one.
 func (s *Supervisor) checked(p *process, number int, answer error) {
-	if p.runs != number || p.state != StateRunning {
+	if p.runs != number || p.state != StateRunning || p.run.said.Ending {
 		return
 	}
 	pulse := &p.run.pulse

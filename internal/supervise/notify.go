@@ -23,6 +23,8 @@ const (
 	// messagesPerSecond is how many messages of one process are read. Who sends
 	// more has to wait.
 	messagesPerSecond = 200
+	// finishLimit is how long finish waits for room in the queue.
+	finishLimit = 100 * time.Millisecond
 )
 
 // notifySocket hears what a process says by sd_notify(3). Each run has a socket of
@@ -32,9 +34,9 @@ const (
 // killed, and a process that runs as another user can reach it. So can everybody
 // else: who speaks is known by the credentials that the kernel adds to a message.
 type notifySocket struct {
-	name   string
-	conn   *net.UnixConn
-	closed chan struct{}
+	name     string
+	conn     *net.UnixConn
+	finished chan struct{}
 }
 
 func openNotifySocket() (*notifySocket, error) {
@@ -48,7 +50,7 @@ func openNotifySocket() (*notifySocket, error) {
 	if !ok {
 		return nil, errors.Join(fmt.Errorf("cannot open a socket for sd_notify: it is a %T", conn), conn.Close())
 	}
-	return &notifySocket{name: name, conn: unixConn, closed: make(chan struct{})}, nil
+	return &notifySocket{name: name, conn: unixConn, finished: make(chan struct{})}, nil
 }
 
 // passCredentials has the kernel say who sends. It is called before the socket
@@ -65,18 +67,27 @@ func (n *notifySocket) prepare(spec *proc.Spec) {
 	spec.Env = append(spec.Env, "NOTIFY_SOCKET="+n.name)
 }
 
-func (n *notifySocket) close() {
-	close(n.closed)
-	_ = n.conn.Close() // nothing was written
+func (n *notifySocket) discard() { _ = n.conn.Close() }
+
+// finish puts an empty message from procops itself behind what is in the queue. If there
+// is no room for it somebody floods the socket, and misses nothing.
+func (n *notifySocket) finish() {
+	close(n.finished)
+	_ = n.conn.SetWriteDeadline(time.Now().Add(finishLimit)) // fails only on a closed socket
+	if _, err := n.conn.WriteToUnix(nil, &net.UnixAddr{Name: n.name, Net: "unixgram"}); err != nil {
+		_ = n.conn.Close()
+	}
 }
 
-// listen reads messages until close. The descriptors that come with a message are
+// listen reads messages until there is an empty one from procops itself. The descriptors that come with a message are
 // closed when it has been heard: BARRIER=1 brings one for its sender to wait for.
 func (n *notifySocket) listen(child *proc.Process, hear func(notice)) {
 	message := make([]byte, maxMessage)
 	control := make([]byte, syscall.CmsgSpace(syscall.SizeofUcred)+syscall.CmsgSpace(maxDescriptors*4))
+	defer func() { _ = n.conn.Close() }()
 	var pace pace
-	for pace.wait(n.closed) {
+	for {
+		pace.wait(n.finished)
 		size, controlSize, flags, _, err := n.conn.ReadMsgUnix(message, control)
 		if errors.Is(err, net.ErrClosed) {
 			return
@@ -86,8 +97,10 @@ func (n *notifySocket) listen(child *proc.Process, hear func(notice)) {
 		}
 		sender, descriptors := readControl(control[:controlSize])
 		switch {
+		case sender == os.Getpid() && size == 0:
+			return
 		case sender == 0 || flags&syscall.MSG_TRUNC != 0:
-		case !child.Includes(sender):
+		case sender != child.PID() && !child.Includes(sender): // the leader may have ended since
 			hear(notice{stranger: sender})
 		default:
 			hear(parseNotice(string(message[:size])))
@@ -122,22 +135,20 @@ type pace struct {
 	count  int
 }
 
-// wait waits until one more may pass; false means that closed was closed.
-func (p *pace) wait(closed <-chan struct{}) bool {
+// wait waits until one more may pass, or until hurry is closed.
+func (p *pace) wait(hurry <-chan struct{}) {
 	now := time.Now()
 	if now.Sub(p.second) >= time.Second {
 		p.second, p.count = now, 0
 	}
 	if p.count++; p.count <= messagesPerSecond {
-		return true
+		return
 	}
 	timer := time.NewTimer(time.Second - now.Sub(p.second))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		p.second, p.count = time.Now(), 1
-		return true
-	case <-closed:
-		return false
+	case <-hurry:
 	}
 }

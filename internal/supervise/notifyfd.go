@@ -38,8 +38,10 @@ func (n *notifyPipe) prepare(spec *proc.Spec) {
 	spec.ExtraFiles[n.fd-firstExtra] = n.theirs
 }
 
-// close may be called while listen reads, and after it has closed its end.
-func (n *notifyPipe) close() {
+// finish ends a read of listen. That the process is ready is no news any more.
+func (n *notifyPipe) finish() { _ = n.ours.Close() }
+
+func (n *notifyPipe) discard() {
 	_ = n.theirs.Close()
 	_ = n.ours.Close()
 }
@@ -61,7 +63,7 @@ func (n *notifyPipe) listen(_ *proc.Process, hear func(notice)) {
 			hear(notice{unready: fmt.Sprintf("it closed descriptor %d without a newline", n.fd)})
 			return
 		case err != nil:
-			return // close was called
+			return // finish was called
 		}
 	}
 	hear(notice{unready: fmt.Sprintf("it wrote %d bytes to descriptor %d without a newline", maxUnready, n.fd)})

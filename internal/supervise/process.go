@@ -61,11 +61,11 @@ func (s *Supervisor) spawn(p *process) {
 		return
 	}
 	p.started++
-	p.run = newRun(child, ch)
+	p.run = newRun(child)
 	p.run.healthy = time.AfterFunc(p.cfg.HealthyAfter.Std(), func() { s.post(func() { s.healthy(p, number) }) })
-	s.workers.Go(func() { s.watch(p, number, child) })
+	s.workers.Go(func() { s.watch(p, number, child, ch) })
 	s.fire(p, TriggerSpawned, "")
-	s.awaitReady(p)
+	s.awaitReady(p, ch != nil)
 }
 
 // startChild starts the child, with the channel by which it says that it is
@@ -84,7 +84,7 @@ func (s *Supervisor) startChild(p *process) (*proc.Process, channel, error) {
 	}
 	child, err := s.deps.Host.Start(spec)
 	if err != nil && ch != nil {
-		ch.close()
+		ch.discard()
 	}
 	return child, ch, err
 }
@@ -132,19 +132,20 @@ func mergeEnv(changes []string) []string {
 	return append(merged, changes...)
 }
 
-// watch brings the end of a run to the loop.
-func (s *Supervisor) watch(p *process, number int, child *proc.Process) {
+// watch brings what a run says, and its end, to the loop.
+func (s *Supervisor) watch(p *process, number int, child *proc.Process, ch channel) {
+	finish := s.listen(p, number, child, ch)
 	select {
 	case <-child.Exited():
 		s.post(func() { s.exited(p, number) })
 	case <-s.done: // it cannot be ended: see stuck
-		return
 	}
 	select {
 	case <-child.Gone():
-		s.post(func() { s.gone(p, number) })
 	case <-s.done:
 	}
+	finish() // the last words come before the end
+	s.post(func() { s.gone(p, number) })
 }
 
 // exited deals with the end of the leader.
@@ -165,7 +166,6 @@ func (s *Supervisor) gone(p *process, number int) {
 	}
 	ended := p.run
 	p.run = nil
-	ended.close()
 	failure, failed := p.judge(ended)
 	s.journal.exited(p, ended, failure, p.state == StateStopping || !failed)
 	switch {

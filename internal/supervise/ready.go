@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"sync"
 	"time"
 
 	"procops/internal/proc"
@@ -14,11 +15,13 @@ import (
 type channel interface {
 	// prepare adds to spec what the process needs to speak.
 	prepare(spec *proc.Spec)
-	// listen tells hear what the process says, until close or until there is
-	// nothing more to hear.
+	// listen tells hear what the process says, until finish is called or there is
+	// nothing more to hear. It closes the channel.
 	listen(child *proc.Process, hear func(notice))
-	// close ends listen. It is called once.
-	close()
+	// finish ends listen, which first hears what has been said so far.
+	finish()
+	// discard closes the channel when there was nobody to listen to.
+	discard()
 }
 
 // openChannel opens the channel of the next run of p; it is nil if p is asked, or
@@ -32,7 +35,7 @@ func (p *process) openChannel() (channel, error) {
 	matched := p.output.arm(expr)
 	switch {
 	case matched != nil:
-		return &logChannel{matched: matched, closed: make(chan struct{})}, nil
+		return &logChannel{matched: matched, finished: make(chan struct{})}, nil
 	case p.cfg.Ready.Notify:
 		return openNotifySocket()
 	case p.cfg.Ready.FD != 0:
@@ -52,34 +55,49 @@ func (c *ReadyConfig) pattern() (*regexp.Regexp, error) {
 
 // logChannel hears a line of output that matches.
 type logChannel struct {
-	matched <-chan struct{}
-	closed  chan struct{}
+	matched  <-chan struct{}
+	finished chan struct{}
 }
 
 func (*logChannel) prepare(*proc.Spec) {}
 
-func (l *logChannel) close() { close(l.closed) }
+func (l *logChannel) finish() { close(l.finished) }
+
+func (*logChannel) discard() {}
 
 func (l *logChannel) listen(_ *proc.Process, hear func(notice)) {
 	select {
 	case <-l.matched:
 		hear(notice{ready: true})
-	case <-l.closed:
+	case <-l.finished:
+	}
+}
+
+// listen begins to hear what a run says. The returned function ends that, after
+// what was said so far has been heard.
+func (s *Supervisor) listen(p *process, number int, child *proc.Process, ch channel) (finish func()) {
+	if ch == nil {
+		return func() {}
+	}
+	var listener sync.WaitGroup
+	listener.Go(func() {
+		ch.listen(child, func(n notice) { s.post(func() { s.heard(p, number, n) }) })
+	})
+	return func() {
+		ch.finish()
+		listener.Wait()
 	}
 }
 
 // awaitReady begins to find out whether p, which has just been started, is ready.
-func (s *Supervisor) awaitReady(p *process) {
+// speaks tells that it says so itself.
+func (s *Supervisor) awaitReady(p *process, speaks bool) {
 	cfg, number := &p.cfg.Ready, p.runs
 	ask := s.probe(p, cfg.question())
-	switch child, ch := p.run.child, p.run.channel; {
-	case ch != nil:
-		s.workers.Go(func() {
-			ch.listen(child, func(n notice) { s.post(func() { s.heard(p, number, n) }) })
-		})
+	switch {
 	case ask != nil:
 		s.inspect(p, func(ctx context.Context) { s.askUntilReady(ctx, p, number, ask) })
-	default:
+	case !speaks:
 		s.fire(p, TriggerReady, "")
 		return
 	}
