@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -126,7 +127,7 @@ func TestProbeIsCancelled(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	})
-	if err := ask.within(ctx, time.Hour); err != context.Canceled {
+	if err := ask.within(ctx, time.Hour); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
 }

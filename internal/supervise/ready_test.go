@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -84,7 +85,7 @@ func TestNotifyFromAChild(t *testing.T) {
 			return fmt.Errorf("it wrote %q", l.Text)
 		}
 		return errStop
-	}); err != errStop {
+	}); !errors.Is(err, errStop) {
 		t.Error(err)
 	}
 }
