@@ -6,22 +6,25 @@ import (
 	"time"
 )
 
-// watchLife begins the liveness checks of p, which has become ready.
+// watchLife begins the liveness checks of p, which is ready, in place of those
+// that it had.
 func (s *Supervisor) watchLife(p *process) {
-	if p.cfg.Alive == nil {
+	p.run.inspection()
+	p.run.pulse = pulse{}
+	cfg, number := p.cfg.Alive, p.runs // which a reload may change
+	if cfg == nil || p.run.said.Ending {
 		return
 	}
-	number := p.runs
-	ask := s.probe(p, p.cfg.Alive.question())
-	s.inspect(p, func(ctx context.Context) { s.askAgainAndAgain(ctx, p, number, ask) })
+	ask := s.probe(p, cfg.question())
+	s.inspect(p, func(ctx context.Context) { s.askAgainAndAgain(ctx, p, number, cfg, ask) })
 }
 
 // askAgainAndAgain asks, first at once, until ctx ends.
-func (s *Supervisor) askAgainAndAgain(ctx context.Context, p *process, number int, ask probe) {
-	again := time.NewTicker(max(time.Millisecond, p.cfg.Alive.Interval.Std()))
+func (s *Supervisor) askAgainAndAgain(ctx context.Context, p *process, number int, cfg *AliveConfig, ask probe) {
+	again := time.NewTicker(max(time.Millisecond, cfg.Interval.Std()))
 	defer again.Stop()
 	for {
-		err := ask.within(ctx, p.cfg.Alive.Timeout.Std())
+		err := ask.within(ctx, cfg.Timeout.Std())
 		if ctx.Err() != nil {
 			return
 		}
@@ -36,7 +39,7 @@ func (s *Supervisor) askAgainAndAgain(ctx context.Context, p *process, number in
 
 // checked deals with the answer to a liveness check; nil is a good one.
 func (s *Supervisor) checked(p *process, number int, answer error) {
-	if p.runs != number || p.state != StateRunning || p.run.said.Ending {
+	if p.runs != number || p.state != StateRunning || p.cfg.Alive == nil || p.run.said.Ending {
 		return
 	}
 	pulse := &p.run.pulse

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"procops/internal/event"
 	"procops/internal/proc"
 	"procops/internal/unit"
 )
@@ -171,4 +172,48 @@ os._exit(0)
 	if rep := r.report(); rep.ExitCode() != 0 {
 		t.Errorf("report %+v", rep)
 	}
+}
+
+// TestReloadOfChecks: liveness is checked by the new rules at once, without a
+// restart. A process that waits for a check of its readiness which has changed is
+// started again.
+func TestReloadOfChecks(t *testing.T) {
+	dir := t.TempDir()
+	config := func(alive *AliveConfig, ready string) Config {
+		return processes(map[string]ProcessConfig{
+			"p": with(forever(), func(p *ProcessConfig) { p.Dir, p.Alive, p.OnFail = dir, alive, []LinkConfig{{Settle: true}} }),
+			"q": with(forever(), func(p *ProcessConfig) { p.Ready.Exec = proc.Command{ready} }),
+		})
+	}
+	r := newRig(t, config(nil, "false"))
+	r.await("supervise.process.running", "p", 1)
+	r.await("supervise.process.starting", "q", 1)
+	pid := r.process("p").PID
+	plan := r.reload(config(liveness("test ! -e ill"), "true"))
+	if !slices.Equal(plan.Updated, []string{"p"}) || !slices.Equal(plan.Restarted, []string{"q"}) {
+		t.Errorf("plan %+v", plan)
+	}
+	r.await("supervise.process.running", "q", 1)
+	got := r.listed("p", "checked", func(p ProcessStatus) bool { return p.Alive != nil && p.Alive.Passed })
+	if got.PID != pid {
+		t.Errorf("p was restarted: %+v, was pid %d", got, pid)
+	}
+	r.reload(config(nil, "true"))
+	create(t, filepath.Join(dir, "ill"))
+	if got := r.process("p"); got.State != StateRunning || got.Alive != nil {
+		t.Errorf("p without a check is %+v", got)
+	}
+	r.reload(config(liveness("test ! -e ill"), "true"))
+	if got := r.await("supervise.process.fatal", "p", 1); !strings.Contains(dataOf(t, got), "not alive: 3 checks failed") {
+		t.Errorf("p failed with %s", dataOf(t, got))
+	}
+}
+
+func dataOf(t *testing.T, e event.Event) string {
+	t.Helper()
+	data, err := e.DataJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }

@@ -92,11 +92,11 @@ func (s *Supervisor) listen(p *process, number int, child *proc.Process, ch chan
 // awaitReady begins to find out whether p, which has just been started, is ready.
 // speaks tells that it says so itself.
 func (s *Supervisor) awaitReady(p *process, speaks bool) {
-	cfg, number := &p.cfg.Ready, p.runs
+	cfg, number := p.cfg.Ready, p.runs // which a reload may change
 	ask := s.probe(p, cfg.question())
 	switch {
 	case ask != nil:
-		s.inspect(p, func(ctx context.Context) { s.askUntilReady(ctx, p, number, ask) })
+		s.inspect(p, func(ctx context.Context) { s.askUntilReady(ctx, p, number, &cfg, ask) })
 	case !speaks:
 		s.fire(p, TriggerReady, "")
 		return
@@ -123,11 +123,11 @@ func (s *Supervisor) inspect(p *process, check func(context.Context)) {
 
 // askUntilReady asks until the answer is good. The loop is told of each new
 // obstacle.
-func (s *Supervisor) askUntilReady(ctx context.Context, p *process, number int, ask probe) {
-	again := time.NewTicker(max(time.Millisecond, p.cfg.Ready.Interval.Std()))
+func (s *Supervisor) askUntilReady(ctx context.Context, p *process, number int, cfg *ReadyConfig, ask probe) {
+	again := time.NewTicker(max(time.Millisecond, cfg.Interval.Std()))
 	defer again.Stop()
 	for last := ""; ; {
-		err := ask.within(ctx, p.cfg.Ready.TryTimeout.Std())
+		err := ask.within(ctx, cfg.TryTimeout.Std())
 		switch {
 		case ctx.Err() != nil:
 			return

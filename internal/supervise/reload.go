@@ -52,7 +52,7 @@ func (s *Supervisor) plan(cfg Config) Plan {
 		switch {
 		case !known:
 			plan.Added = append(plan.Added, p.name)
-		case old.leaving || old.cfg.runsOtherwise(p.cfg):
+		case old.leaving || old.cfg.runsOtherwise(p.cfg) || old.awaitsOtherwise(p.cfg):
 			plan.Restarted = append(plan.Restarted, p.name)
 		case !reflect.DeepEqual(old.cfg, p.cfg):
 			plan.Updated = append(plan.Updated, p.name)
@@ -103,11 +103,18 @@ func (c ProcessConfig) runsOtherwise(next ProcessConfig) bool {
 	return !reflect.DeepEqual(c.running(), next.running())
 }
 
+// awaitsOtherwise reports whether p is being checked for its readiness, and would
+// be in another way with the config next.
+func (p *process) awaitsOtherwise(next ProcessConfig) bool {
+	return p.state == StateStarting && !reflect.DeepEqual(p.cfg.Ready, next.Ready)
+}
+
 // running is the part of the config that a running process depends on.
 func (c ProcessConfig) running() ProcessConfig {
 	return ProcessConfig{
 		Command: c.Command, Dir: c.Dir, Env: c.Env, Output: c.Output, Session: c.Session,
 		User: c.User, Group: c.Group, Umask: c.Umask, Nice: c.Nice, Limits: c.Limits,
+		Ready: ReadyConfig{Notify: c.Ready.Notify, FD: c.Ready.FD}, // what it has got to speak with
 	}
 }
 
@@ -191,8 +198,11 @@ func (s *Supervisor) newOutputs(cfg Config, names []string) (map[string]*output,
 
 // update gives p a new config that does not concern how it runs.
 func (s *Supervisor) update(p *process, cfg ProcessConfig) {
-	before := p.wanted
+	before, alive := p.wanted, p.cfg.Alive
 	p.take(cfg)
+	if p.state == StateRunning && !reflect.DeepEqual(alive, cfg.Alive) {
+		s.watchLife(p)
+	}
 	if p.wanted && !before && p.state == StateStopped {
 		s.begin(p)
 	}
