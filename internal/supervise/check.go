@@ -21,6 +21,7 @@ func (c *Config) Check(report func(err error, path ...string)) {
 	k.placesInTree()
 	k.dependencies()
 	k.cycles()
+	k.logFiles()
 	for _, process := range slices.Sorted(maps.Keys(c.Process)) {
 		p := c.Process[process]
 		below := k.below("process", process)
