@@ -1,0 +1,149 @@
+package supervise
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"procops/internal/proc"
+)
+
+// tryStart starts p if it waits and what it depends on is there.
+func (s *Supervisor) tryStart(p *process) {
+	if p.state != StateWaiting || p.chain.busy() {
+		return
+	}
+	missing := p.unmet()
+	switch {
+	case missing == nil:
+		s.spawn(p)
+	case hopeless(missing):
+		// The failure itself was settled where it happened: nothing is raised.
+		s.giveUp(p, Failure{
+			Process: p.name, Command: p.cfg.Command.String(), Code: 1, Time: time.Now(),
+			Text: fmt.Sprintf("not started: %q, which it depends on, has been given up", missing.name),
+		})
+	default:
+		p.reason = fmt.Sprintf("waits for %s to be %s", missing.name, missing.condition)
+		if missing.leftDown() {
+			p.reason += ", which is stopped"
+		}
+	}
+}
+
+// leftDown reports whether a dependency waits for an operator.
+func (n *need) leftDown() bool {
+	return slices.ContainsFunc(n.on.leaves(), func(q *process) bool { return q.stopped(n.condition) })
+}
+
+// hopeless reports whether a dependency will not come true by itself.
+func hopeless(n *need) bool {
+	return slices.ContainsFunc(n.on.leaves(), func(q *process) bool {
+		return q.state == StateFatal && !q.undecided()
+	})
+}
+
+// spawn starts p in the kernel.
+func (s *Supervisor) spawn(p *process) {
+	p.runs++
+	number := p.runs
+	child, ch, err := s.startChild(p)
+	if err != nil {
+		s.failed(p, p.cannotStart(err))
+		return
+	}
+	p.started++
+	p.run = newRun(child)
+	p.run.healthy = time.AfterFunc(p.cfg.HealthyAfter.Std(), func() { s.post(func() { s.healthy(p, number) }) })
+	s.workers.Go(func() { s.watch(p, number, child, ch) })
+	s.fire(p, TriggerSpawned, "")
+	s.awaitReady(p, ch != nil)
+}
+
+// startChild starts the child, with the channel by which it says that it is
+// ready, nil if it need not say so.
+func (s *Supervisor) startChild(p *process) (*proc.Process, channel, error) {
+	spec, err := p.spec(s.deps.Env)
+	if err != nil {
+		return nil, nil, err
+	}
+	ch, err := p.openChannel()
+	if err != nil {
+		return nil, nil, err
+	}
+	if ch != nil {
+		ch.prepare(&spec)
+	}
+	child, err := s.deps.Host.Start(spec)
+	if err != nil && ch != nil {
+		ch.discard()
+	}
+	return child, ch, err
+}
+
+// spec says how p is started; env goes into its environment before its own.
+func (p *process) spec(env []string) (proc.Spec, error) {
+	spec := proc.Spec{
+		Argv:    p.cfg.Command,
+		Dir:     p.cfg.Dir,
+		Session: p.cfg.Session,
+		Output:  p.output.line,
+		Umask:   p.cfg.Umask,
+		Nice:    p.cfg.Nice,
+		Limits:  p.cfg.Limits.limits(),
+	}
+	env = append(slices.Clone(env), "PROCOPS_PROCESS="+p.name)
+	if p.cfg.User != "" || p.cfg.Group != "" {
+		user, err := proc.LookupUser(p.cfg.User, p.cfg.Group)
+		if err != nil {
+			return spec, err
+		}
+		spec.User = user
+		env = append(env, user.Env()...)
+	}
+	for name, value := range p.cfg.Env {
+		env = append(env, name+"="+value)
+	}
+	spec.Env = mergeEnv(env)
+	return spec, nil
+}
+
+// mergeEnv returns the environment of procops with changes; each name stands
+// in it once, because programs differ in which of two they believe. What the
+// service manager above procops has told procops about its readiness and
+// watchdog is not for others.
+func mergeEnv(changes []string) []string {
+	merged := slices.DeleteFunc(os.Environ(), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return slices.Contains([]string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"}, name)
+	})
+	for _, change := range changes {
+		name, _, _ := strings.Cut(change, "=")
+		merged = slices.DeleteFunc(merged, func(v string) bool { return strings.HasPrefix(v, name+"=") })
+	}
+	return append(merged, changes...)
+}
+
+// limits turns the config into the limits of proc.
+func (c LimitsConfig) limits() proc.Limits {
+	limit := func(n uint64) *uint64 {
+		if n == 0 {
+			return nil
+		}
+		return &n
+	}
+	l := proc.Limits{
+		Memory:  limit(uint64(c.Memory)),
+		Files:   limit(uint64(c.Files)),
+		Procs:   limit(uint64(c.Procs)),
+		CPUTime: limit(uint64(math.Ceil(c.CPUTime.Std().Seconds()))),
+	}
+	if c.Core != nil {
+		core := uint64(*c.Core)
+		l.Core = &core
+	}
+	return l
+}
