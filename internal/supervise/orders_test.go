@@ -257,3 +257,14 @@ func TestAnswersToThoseWhoHaveGone(t *testing.T) {
 		})
 	}
 }
+
+// TestFullDiskKeepsTheExitCode: what cannot be logged or recorded changes nothing
+// about how the tree has ended.
+func TestFullDiskKeepsTheExitCode(t *testing.T) {
+	loud := sh("echo hello; exit 33")
+	loud.Output.File = "/dev/full"
+	r := newRig(t, processes(map[string]ProcessConfig{"a": loud}))
+	if rep := r.report(); rep.ExitCode() != 33 {
+		t.Errorf("report %+v", rep)
+	}
+}

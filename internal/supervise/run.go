@@ -2,8 +2,6 @@ package supervise
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"sync"
@@ -98,7 +96,8 @@ func (s *Supervisor) Run(ctx context.Context) (Report, error) {
 	}
 	s.loop(ctx)
 	s.journal.emit(eventStopped.New("", treeData{PID: os.Getpid(), Processes: len(s.tree.processes)}))
-	return s.report(), s.close()
+	s.close()
+	return s.report(), nil
 }
 
 // loop deals with one piece of news after the other until all is at rest.
@@ -319,18 +318,17 @@ func stopTimer(t **time.Timer) {
 	}
 }
 
-// close ends what Run has begun beside the tree.
-func (s *Supervisor) close() error {
+// close ends what Run has begun beside the tree. What cannot be written any more
+// is said; it changes nothing about how the tree has ended.
+func (s *Supervisor) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	var errs []error
 	for _, p := range s.everything() {
 		if err := p.output.close(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("cannot write the log of %q: %w", p.name, err))
+			s.deps.Log.Error().Err(err).Str("process", p.name).Msg("cannot write all of the log")
 		}
 	}
 	if err := s.journal.flush(context.Background()); err != nil {
-		errs = append(errs, fmt.Errorf("cannot record the end of supervision: %w", err))
+		s.deps.Log.Error().Err(err).Msg("cannot record the end of supervision")
 	}
-	return errors.Join(errs...)
 }
