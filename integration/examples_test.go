@@ -132,7 +132,13 @@ func exampleFixture(t *testing.T, s *harness.Sandbox, example string) {
 	s.Setenv("REDIS_PORT", strconv.Itoa(ports[0]))
 	s.Setenv("GEARMAN_PORT", strconv.Itoa(ports[1]))
 	s.Setenv("EDITOR", "cat")
-	if strings.HasPrefix(example, "procops config init") {
+	for name, content := range map[string]string{
+		"Procfile": "web: echo up; exec sleep 1000\n", "supervisord.conf": "[program:web]\ncommand=sleep 1000\n",
+		".env": "A=1\n", "local.env": "B=2\n", "prod.env": "C=3\n",
+	} {
+		s.WriteFile(name, content)
+	}
+	if regexp.MustCompile(`^procops config (init|import)`).MatchString(example) {
 		return
 	}
 	for _, name := range []string{"procops.toml", "app.toml", "new.toml"} {
@@ -168,6 +174,7 @@ func elsewhere(example string) string {
 	return strings.NewReplacer(
 		"/usr/local/bin/backup.sh", "./backup.sh",
 		"/etc/procops/procops.toml", "elsewhere.toml",
+		"/etc/supervisor/supervisord.conf", "supervisord.conf",
 		"$(cat /run/queue.pid)", "$$",
 		"make report | mail me", "true",
 		"go test ./integration", "true",
