@@ -147,7 +147,7 @@ func TestNobodyReads(t *testing.T) {
 	s := harness.New(t)
 	s.Config(`
 [supervise.process.flood]
-command = "yes a line of output | head -c 30000000; touch done"
+command = "yes a line of output | head -n 1800000; touch done"
 output.file = "none"
 `)
 	s.WriteFile("reader", "while ! test -e done; do sleep 0.05; done; cat > out")
