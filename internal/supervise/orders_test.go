@@ -268,3 +268,21 @@ func TestFullDiskKeepsTheExitCode(t *testing.T) {
 		t.Errorf("report %+v", rep)
 	}
 }
+
+// TestReloadWhileStopping: the stop ladder goes on as it began. The race detector
+// is the judge.
+func TestReloadWhileStopping(t *testing.T) {
+	release := filepath.Join(t.TempDir(), "release")
+	cfg := processes(map[string]ProcessConfig{"a": reluctant(release), "b": forever()})
+	r := newRig(t, cfg)
+	r.await("supervise.process.running", "a", 1)
+	r.do(Request{Action: ActionStop, Names: []string{"a"}, NoWait: true})
+	next := processes(map[string]ProcessConfig{
+		"a": with(reluctant(release), func(p *ProcessConfig) { p.Stop.Grace++ }), "b": forever(),
+	})
+	if plan := r.reload(next); len(plan.Updated) != 1 {
+		t.Errorf("plan %+v", plan)
+	}
+	create(t, release)
+	r.await("supervise.process.stopped", "a", 1)
+}

@@ -95,12 +95,33 @@ func cause(err error) error {
 // tcpProbe passes when the port accepts a connection.
 func tcpProbe(address string) probe {
 	return func(ctx context.Context) error {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
-		if err != nil {
-			return cause(err)
-		}
-		return conn.Close()
+		return connect(ctx, &net.Dialer{}, address)
 	}
+}
+
+// errSelf says that the kernel has given a connection, to a port on which nobody
+// listens, that very port as its own: TCP then connects it to itself.
+var errSelf = errors.New("nobody listens: the connection went to itself")
+
+func connect(ctx context.Context, d *net.Dialer, address string) error {
+	conn, err := d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return cause(err)
+	}
+	if conn.LocalAddr().String() == conn.RemoteAddr().String() {
+		return errors.Join(errSelf, abort(conn))
+	}
+	return conn.Close()
+}
+
+// abort closes a connection without the wait that would keep its port from the
+// process that is to listen on it.
+func abort(conn net.Conn) error {
+	var err error
+	if c, ok := conn.(*net.TCPConn); ok {
+		err = c.SetLinger(0)
+	}
+	return errors.Join(err, conn.Close())
 }
 
 // httpProbe passes when the answer has a good status. No proxy is asked: the

@@ -131,3 +131,26 @@ func TestProbeIsCancelled(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// TestTCPProbeIsNotFooledByItself: a port on which nobody listens is not ready
+// because a connection from that port to itself succeeds.
+func TestTCPProbeIsNotFooledByItself(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := connect(t.Context(), &net.Dialer{LocalAddr: address}, address.String()); !errors.Is(err, errSelf) {
+		t.Errorf("a connection of %s to itself: %v", address, err)
+	}
+	again, err := net.Listen("tcp", address.String())
+	if err != nil {
+		t.Fatalf("the port cannot be used afterwards: %v", err)
+	}
+	if err := again.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -50,8 +50,9 @@ func (s *Supervisor) endRun(p *process) {
 	default:
 	}
 	first := !r.exited
+	cfg := p.cfg.Stop // a reload may change p's
 	s.workers.Go(func() {
-		if err := s.stopRun(p.name, p.cfg.Stop, r, first); err != nil {
+		if err := s.stopRun(p.name, cfg, r, first); err != nil {
 			s.post(func() { s.stuck(p, r, err) })
 		}
 	})
