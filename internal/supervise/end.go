@@ -155,9 +155,10 @@ func (s *Supervisor) raise(g *group, f Failure) {
 	if s.stopping {
 		return // its children are being stopped anyway
 	}
-	s.walk(&g.chain, g.cfg.OnFail, f, func(v verdict, f Failure) {
+	s.walkGroup(g, g.cfg.OnFail, f, func(v verdict, f Failure) {
 		switch v {
 		case verdictRetry:
+			g.waiting = nil // what else has failed is started again with the rest
 			s.restartAll(g, f)
 		case verdictOpen, verdictRaise:
 			s.groupFailed(g, f)

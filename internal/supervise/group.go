@@ -127,8 +127,26 @@ func union(a, b []*process) []*process {
 	return append(slices.Clone(a), slices.DeleteFunc(slices.Clone(b), func(p *process) bool { return slices.Contains(a, p) })...)
 }
 
+// walkGroup walks along a chain of g. While a command of an earlier walk runs it
+// waits: a handler is not cut short because another process fails meanwhile.
+func (s *Supervisor) walkGroup(g *group, links []LinkConfig, f Failure, done func(verdict, Failure)) {
+	if g.chain.busy() {
+		g.waiting = append(g.waiting, func() { s.walkGroup(g, links, f, done) })
+		return
+	}
+	s.walk(&g.chain, links, f, func(v verdict, f Failure) {
+		done(v, f)
+		for len(g.waiting) > 0 && !g.chain.busy() {
+			next := g.waiting[0]
+			g.waiting = g.waiting[1:]
+			next()
+		}
+	})
+}
+
 // reset drops what the group was about to do.
 func (g *group) reset() {
+	g.waiting = nil
 	g.chain.stop()
 	stopTimer(&g.timer)
 	g.restarting = nil
@@ -209,7 +227,7 @@ func (s *Supervisor) startAgain(g *group) {
 // groupPassed runs the chain of a group whose processes have all ended well.
 func (s *Supervisor) groupPassed(g *group) {
 	f := Failure{Process: g.name, Text: "all of the group has ended well"}
-	s.walk(&g.chain, g.cfg.OnPass, f, func(v verdict, f Failure) {
+	s.walkGroup(g, g.cfg.OnPass, f, func(v verdict, f Failure) {
 		switch v {
 		case verdictRetry:
 			s.restartAll(g, f)

@@ -286,3 +286,29 @@ func TestReloadWhileStopping(t *testing.T) {
 	create(t, release)
 	r.await("supervise.process.stopped", "a", 1)
 }
+
+// TestFailuresOfAGroupOneAfterTheOther: a handler is not cut short because another
+// process of the group fails while it runs.
+func TestFailuresOfAGroupOneAfterTheOther(t *testing.T) {
+	dir := t.TempDir()
+	began, notes, release := filepath.Join(dir, "began"), filepath.Join(dir, "notes"), filepath.Join(dir, "release")
+	handler := "cat >/dev/null; touch " + began + "; while ! test -e " + release + "; do sleep 0.01; done; echo $PROCOPS_PROCESS >>" + notes
+	r := newRig(t, Config{
+		Process: map[string]ProcessConfig{
+			"first":  sh("exit 1"),
+			"second": sh("while ! test -e " + began + "; do sleep 0.01; done; exit 2"),
+		},
+		Group: map[string]GroupConfig{"g": {
+			Children: []string{"first", "second"},
+			OnFail:   []LinkConfig{{Exec: proc.Command{"/bin/sh", "-c", handler}}, {Settle: true}},
+		}},
+	})
+	r.await("supervise.process.fatal", "second", 1)
+	create(t, release)
+	if rep := r.report(); len(rep.Failures) != 2 {
+		t.Errorf("report %+v", rep)
+	}
+	if n := count(t, notes); n != 2 {
+		t.Errorf("%d handlers came to their end, want 2", n)
+	}
+}

@@ -63,6 +63,7 @@ type group struct {
 	parent     *group // nil at the top
 	children   []node
 	chain      chain
+	waiting    []func()    // walks along the chain that begin when the present one has ended
 	restarting []*process  // brought to rest to be started again together
 	restarts   []time.Time // of children, within the time that counts
 	streak     int         // restarts of the group in a row
