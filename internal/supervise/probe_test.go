@@ -135,7 +135,8 @@ func TestProbeIsCancelled(t *testing.T) {
 // TestTCPProbeIsNotFooledByItself: a port on which nobody listens is not ready
 // because a connection from that port to itself succeeds.
 func TestTCPProbeIsNotFooledByItself(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	var listener net.ListenConfig
+	l, err := listener.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +147,7 @@ func TestTCPProbeIsNotFooledByItself(t *testing.T) {
 	if err := connect(t.Context(), &net.Dialer{LocalAddr: address}, address.String()); !errors.Is(err, errSelf) {
 		t.Errorf("a connection of %s to itself: %v", address, err)
 	}
-	again, err := net.Listen("tcp", address.String())
+	again, err := listener.Listen(t.Context(), "tcp", address.String())
 	if err != nil {
 		t.Fatalf("the port cannot be used afterwards: %v", err)
 	}
