@@ -112,6 +112,11 @@ func (l *List) Runs(ctx context.Context, name string, limit int) (runs []Run, er
 		}
 		return l.mustKnow(tx, name)
 	})
+	for i, r := range runs {
+		if r.State == RunRunning && !r.by.Alive() {
+			runs[i].State = RunLost // the next knock or run records it
+		}
+	}
 	return runs, err
 }
 

@@ -463,6 +463,9 @@ func TestLostRun(t *testing.T) {
 		_, err := tx.Exec("UPDATE heartbeat_runs SET pid_start = pid_start + 1 WHERE id = ?", id)
 		return err
 	}))
+	if runs, err := w.Runs(t.Context(), "job", 1); err != nil || runs[0].State != RunLost {
+		t.Errorf("the list of runs: %+v, %v", runs, err)
+	}
 	k := w.knockOne("job")
 	if k.Status != Critical || !strings.Contains(k.Message, "cut off") || k.Run.State != RunLost {
 		t.Errorf("a lost run: %+v", k)
