@@ -13,9 +13,12 @@ import (
 	"procops/internal/unit"
 )
 
-// reluctant is a process that ends after SIGTERM only when the file exists.
+// reluctant is a process that ends after SIGTERM only when the file exists. It
+// is ready when it is prepared for that.
 func reluctant(release string) ProcessConfig {
-	return sh(`trap 'while ! test -e ` + release + `; do sleep 0.01; done; exit 0' TERM; while :; do sleep 0.01; done`)
+	return with(sh(`trap 'while ! test -e `+release+`; do sleep 0.01; done; exit 0' TERM; echo up; while :; do sleep 0.01; done`), func(p *ProcessConfig) {
+		p.Ready.Log = "^up$"
+	})
 }
 
 func create(t *testing.T, path string) {
