@@ -68,6 +68,18 @@ func dial(c *cli.Context, io IO) (*control.Client, error) {
 	return control.Dial(a.SocketPath()), nil
 }
 
+// converse calls talk with a client of the supervisor and a context that a
+// signal ends.
+func converse(c *cli.Context, io IO, talk func(context.Context, *control.Client) error) error {
+	client, err := dial(c, io)
+	if err != nil {
+		return err
+	}
+	ctx, done := io.untilSignal(c.Context)
+	defer done()
+	return talk(ctx, client)
+}
+
 // timeoutFlag is the flag --timeout.
 func timeoutFlag(usage string) cli.Flag {
 	return &cli.StringFlag{Name: flagTimeout, Usage: usage}

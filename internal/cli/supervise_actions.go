@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/urfave/cli/v2"
 
+	"procops/internal/control"
 	"procops/internal/fault"
 	"procops/internal/proc"
 	"procops/internal/supervise"
@@ -114,17 +116,15 @@ func act(c *cli.Context, io IO, r supervise.Request) error {
 	if err != nil {
 		return err
 	}
-	client, err := dial(c, io)
-	if err != nil {
+	var results []supervise.Result
+	err = converse(c, io, func(ctx context.Context, client *control.Client) (err error) {
+		late := fault.New(fault.Failure, "%s has not come true after %v", r.Action, patience).
+			WithHint("it goes on; `procops supervise status` shows how far it is")
+		ctx, cancel := withLimit(ctx, patience, late)
+		defer cancel()
+		results, err = client.Do(ctx, r)
 		return err
-	}
-	ctx, done := io.untilSignal(c.Context)
-	defer done()
-	late := fault.New(fault.Failure, "%s has not come true after %v", r.Action, patience).
-		WithHint("it goes on; `procops supervise status` shows how far it is")
-	ctx, cancel := withLimit(ctx, patience, late)
-	defer cancel()
-	results, err := client.Do(ctx, r)
+	})
 	if refused, ok := errors.AsType[*fault.Error](err); ok && refused.Kind == fault.NotFound && slices.Contains(r.Names, "all") {
 		return refused.WithHint("--%s means all", flagAll)
 	}

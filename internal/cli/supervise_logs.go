@@ -50,25 +50,21 @@ func showLogs(c *cli.Context, io IO) error {
 	if err != nil {
 		return err
 	}
-	client, err := dial(c, io)
-	if err != nil {
-		return err
-	}
-	ctx, done := io.untilSignal(c.Context)
-	defer done()
-	status, err := client.Status(ctx)
-	switch {
-	case err == nil:
-		processes, err := selectProcesses(status, request.Names)
-		if err != nil {
+	return converse(c, io, func(ctx context.Context, client *control.Client) error {
+		status, err := client.Status(ctx)
+		switch {
+		case err == nil:
+			processes, err := selectProcesses(status, request.Names)
+			if err != nil {
+				return err
+			}
+			return followLogs(ctx, c, io, client, request, processNames(processes))
+		case fault.Is(err, fault.Unreachable) && !request.Follow:
+			return oldLogs(c, io, request, err)
+		default:
 			return err
 		}
-		return followLogs(ctx, c, io, client, request, processNames(processes))
-	case fault.Is(err, fault.Unreachable) && !request.Follow:
-		return oldLogs(c, io, request, err)
-	default:
-		return err
-	}
+	})
 }
 
 func logRequest(c *cli.Context) (supervise.LogRequest, error) {

@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	goio "io"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"procops/internal/control"
 	"procops/internal/supervise"
 )
 
@@ -31,20 +33,16 @@ func superviseReloadCommand(io IO) *cli.Command {
 			if _, err := args(c, 0, 0, ""); err != nil {
 				return err
 			}
-			client, err := dial(c, io)
-			if err != nil {
-				return err
-			}
-			ctx, done := io.untilSignal(c.Context)
-			defer done()
-			plan, err := client.Reload(ctx, c.Bool(flagDryRun))
-			if err != nil {
-				return err
-			}
-			if c.Bool(flagJSON) {
-				return printJSON(io.Stdout, plan)
-			}
-			return printPlan(io.Stdout, plan)
+			return converse(c, io, func(ctx context.Context, client *control.Client) error {
+				plan, err := client.Reload(ctx, c.Bool(flagDryRun))
+				if err != nil {
+					return err
+				}
+				if c.Bool(flagJSON) {
+					return printJSON(io.Stdout, plan)
+				}
+				return printPlan(io.Stdout, plan)
+			})
 		},
 	}
 }

@@ -45,20 +45,20 @@ func superviseStopCommand(io IO) *cli.Command {
 }
 
 // stopSupervisor ends the supervisor and returns when its process has ended.
-func stopSupervisor(c *cli.Context, io IO) (err error) {
+func stopSupervisor(c *cli.Context, io IO) error {
 	patience, err := timeout(c)
 	if err != nil {
 		return err
 	}
-	client, err := dial(c, io)
-	if err != nil {
-		return err
-	}
-	ctx, done := io.untilSignal(c.Context)
-	defer done()
-	late := fault.New(fault.Failure, "the supervisor still runs after %v", patience)
-	ctx, cancel := withLimit(ctx, patience, late)
-	defer cancel()
+	return converse(c, io, func(ctx context.Context, client *control.Client) error {
+		late := fault.New(fault.Failure, "the supervisor still runs after %v", patience)
+		ctx, cancel := withLimit(ctx, patience, late)
+		defer cancel()
+		return endSupervisor(ctx, c, io, client, late)
+	})
+}
+
+func endSupervisor(ctx context.Context, c *cli.Context, io IO, client *control.Client, late *fault.Error) (err error) {
 	running, err := client.Find(ctx)
 	if err != nil {
 		return err

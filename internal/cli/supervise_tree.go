@@ -104,16 +104,12 @@ func superviseWaitCommand(io IO) *cli.Command {
 			if err != nil {
 				return err
 			}
-			client, err := dial(c, io)
-			if err != nil {
-				return err
-			}
-			ctx, done := io.untilSignal(c.Context)
-			defer done()
-			late := fault.New(fault.Failure, "not ready after %v", patience).WithHint("see `procops supervise status`")
-			ctx, cancel := withLimit(ctx, patience, late)
-			defer cancel()
-			return waitReady(ctx, client, names, late)
+			return converse(c, io, func(ctx context.Context, client *control.Client) error {
+				late := fault.New(fault.Failure, "not ready after %v", patience).WithHint("see `procops supervise status`")
+				ctx, cancel := withLimit(ctx, patience, late)
+				defer cancel()
+				return waitReady(ctx, client, names, late)
+			})
 		},
 	}
 }
