@@ -47,8 +47,12 @@ func TestFullDisk(t *testing.T) {
 	s, stop := serving(t)
 	defer stop()
 	for _, command := range printing() {
+		code := 1
+		if strings.HasPrefix(command, "heartbeat knock ") {
+			code = 3 // to a monitoring system 1 is a warning, and this is "unknown"
+		}
 		r := s.Run("sh", "-c", "procops "+command+" >/dev/full")
-		if r.Code != 1 || r.Stderr != "procops: error: cannot write to standard output: no space left on device\n" {
+		if r.Code != code || r.Stderr != "procops: error: cannot write to standard output: no space left on device\n" {
 			t.Error(r)
 		}
 	}

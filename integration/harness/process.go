@@ -18,6 +18,7 @@ type Process struct {
 	cmd     *exec.Cmd
 	name    string
 	exited  chan struct{} // closed once it has been waited for
+	heard   chan struct{} // closed once its output has been read to the end
 	mu      sync.Mutex
 	lines   []line
 	changed chan struct{} // closed and replaced when a line comes
@@ -43,7 +44,7 @@ func (s *Sandbox) StartProgram(program string, args ...string) *Process {
 	s.prepare(cmd)
 	p := &Process{
 		tb: s.tb, cmd: cmd, name: commandLine(program, args),
-		exited: make(chan struct{}), changed: make(chan struct{}),
+		exited: make(chan struct{}), heard: make(chan struct{}), changed: make(chan struct{}),
 	}
 	var (
 		readers sync.WaitGroup
@@ -61,6 +62,10 @@ func (s *Sandbox) StartProgram(program string, args ...string) *Process {
 		s.tb.Fatalf("cannot start %s: %v", p.name, err)
 	}
 	go func() {
+		readers.Wait()
+		close(p.heard)
+	}()
+	go func() {
 		defer close(p.exited)
 		state, _ := cmd.Process.Wait()
 		cmd.ProcessState = state
@@ -72,7 +77,7 @@ func (s *Sandbox) StartProgram(program string, args ...string) *Process {
 		for _, pipe := range pipes {
 			_ = pipe.Close()
 		}
-		readers.Wait()
+		<-p.heard
 	})
 	return p
 }
@@ -186,14 +191,22 @@ func (p *Process) Exited() bool {
 	}
 }
 
-// Wait waits for the end of the process and returns its code, 128 + n after
-// signal n.
+// lastWords is how long Wait waits, after the end of a process, for output that
+// is still in the pipe. Somebody it has left behind may hold the pipe open.
+const lastWords = time.Second
+
+// Wait waits for the end of the process and of its output, and returns its
+// code, 128 + n after signal n.
 func (p *Process) Wait() int {
 	p.tb.Helper()
 	deadline := time.NewTimer(Patience)
 	defer deadline.Stop()
 	select {
 	case <-p.exited:
+		select {
+		case <-p.heard:
+		case <-time.After(lastWords):
+		}
 		return exitCode(p.cmd.ProcessState)
 	case <-deadline.C:
 		p.tb.Fatalf("%s did not end within %s; it said:\n%s", p.name, Patience, p.Output())

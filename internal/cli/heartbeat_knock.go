@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"procops/internal/fault"
 	"procops/internal/heartbeat"
 )
 
@@ -40,6 +41,11 @@ func knockCommand(io IO) *cli.Command {
 				err = printJSON(io.Stdout, knockViews(knocks))
 			} else {
 				err = printKnocks(io, knocks)
+			}
+			if cause := cannotPrint(io, err); cause != nil && !readerGone(io, err) {
+				// The usual exit code for this, 1, would be read as a warning.
+				printError(io.Stderr, fault.Wrap(fault.Failure, cause, "cannot write to standard output"))
+				return exit(heartbeat.Unknown.ExitCode())
 			}
 			if err != nil {
 				return err
