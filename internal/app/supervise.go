@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/rs/zerolog"
 
@@ -54,15 +55,17 @@ func (a *App) Supervise(ctx context.Context, opt SuperviseOptions) (supervise.Re
 	if err := a.serveControl(s, opt.Log); err != nil {
 		return supervise.Report{}, err
 	}
+	var listener sync.WaitGroup
+	defer listener.Wait()
 	ended := make(chan struct{})
 	defer close(ended)
-	go func() {
+	listener.Go(func() {
 		select {
 		case <-opt.Hurry:
 			s.Hurry()
 		case <-ended:
 		}
-	}()
+	})
 	if opt.Begun != nil {
 		opt.Begun(s)
 	}

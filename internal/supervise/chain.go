@@ -120,14 +120,13 @@ func (s *Supervisor) execLink(c *chain, command proc.Command, f Failure, next fu
 	})
 }
 
-// exec runs a command of the config that is not part of the tree and logs its
-// failure and what it prints.
+// exec runs a command of the config that is not part of the tree, until ctx ends,
+// and logs its failure and what it prints.
 func (s *Supervisor) exec(ctx context.Context, why string, command proc.Command, env []string, input []byte) {
 	result, err := runner.Run(ctx, s.deps.Host, runner.Unit{
-		Command:   command,
-		Env:       mergeEnv(env),
-		Input:     bytes.NewReader(input),
-		TimeLimit: execLimit,
+		Command: command,
+		Env:     mergeEnv(env),
+		Input:   bytes.NewReader(input),
 	})
 	log := s.deps.Log.With().Str("command", command.String()).Str("why", why).Logger()
 	switch {

@@ -79,23 +79,23 @@ func (s *Supervisor) WaitReady(ctx context.Context, names []string) error {
 	if err != nil {
 		return err
 	}
-	var failed *process
+	var failed error
 	err = s.wait(ctx, func() bool {
 		open := false
 		for _, p := range targets {
 			switch {
 			case p.state == StateFatal || s.stopping, p.state == StateStopped && !p.wanted && slices.Contains(names, p.name):
-				failed = p
+				failed = fault.New(fault.Failure, "%q is not ready: it is %s", p.name, p.state)
 			case p.wanted && p.state != StateRunning && p.state != StateCompleted:
 				open = true
 			}
 		}
 		return failed != nil || !open
 	})
-	if err == nil && failed != nil {
-		return fault.New(fault.Failure, "%q is not ready: it is %s", failed.name, failed.state)
+	if err != nil {
+		return err
 	}
-	return err
+	return failed
 }
 
 // find returns the processes that names stand for, in order of start, each once.
@@ -179,6 +179,11 @@ func (s *Supervisor) order(ctx context.Context, r Request, targets []*process, w
 	reached, err := learn(ctx, s, func() ([]func() bool, error) {
 		if s.stopping { // since Do has looked
 			return nil, onItsWayDown(r.Action)
+		}
+		for _, p := range targets {
+			if s.tree.byName[p.name] != node(p) { // a reload has come between
+				return nil, s.unknown(p.name)
+			}
 		}
 		for _, p := range targets {
 			p.wanted, p.byHand = wanted, true

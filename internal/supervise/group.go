@@ -107,9 +107,16 @@ func (s *Supervisor) restart(g *group, list []*process, f Failure, delay time.Du
 	}
 	g.restarting = union(list, g.restarting)
 	stopTimer(&g.timer)
-	g.timer = time.AfterFunc(delay, func() {
-		s.post(func() { g.timer = nil; s.groupChanged(g) })
+	var timer *time.Timer
+	timer = time.AfterFunc(delay, func() {
+		s.post(func() {
+			if g.timer == timer { // and not that of a later restart
+				g.timer = nil
+				s.groupChanged(g)
+			}
+		})
 	})
+	g.timer = timer
 	var running []*process
 	for _, p := range g.restarting {
 		p.again = false
@@ -226,7 +233,7 @@ func (s *Supervisor) startAgain(g *group) {
 
 // groupPassed runs the chain of a group whose processes have all ended well.
 func (s *Supervisor) groupPassed(g *group) {
-	f := Failure{Process: g.name, Text: "all of the group has ended well"}
+	f := Failure{Process: g.name, Text: "all of the group has ended well", Time: time.Now()}
 	s.walkGroup(g, g.cfg.OnPass, f, func(v verdict, f Failure) {
 		switch v {
 		case verdictRetry:

@@ -66,12 +66,13 @@ func New(cfg Config, deps Deps) (*Supervisor, error) {
 		began:   time.Now(),
 	}
 	s.ctx, s.hurry = context.WithCancel(context.Background())
+	outputs, err := s.newOutputs(cfg, processNames(s.tree.processes))
+	if err != nil {
+		s.hurry()
+		return nil, err
+	}
 	for _, p := range s.tree.processes {
-		out, err := newOutput(p.name, p.cfg.Output, deps)
-		if err != nil {
-			return nil, err
-		}
-		p.output = out
+		p.output = outputs[p.name]
 	}
 	return s, nil
 }
@@ -86,6 +87,7 @@ func (s *Supervisor) Run(ctx context.Context) (Report, error) {
 	defer s.hurry()
 	defer close(s.done)
 	if err := s.recover(ctx); err != nil {
+		s.close()
 		return Report{}, err
 	}
 	s.journal.emit(eventStarted.New("", treeData{PID: os.Getpid(), Processes: len(s.tree.processes), ByHand: s.stoppedByHand()}))

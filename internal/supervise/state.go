@@ -69,8 +69,8 @@ const (
 
 // table is total: a row for each state, a column for each trigger, in the
 // orders of States and Triggers. A trigger that belongs to an earlier run of
-// the process (its exit, its readiness, its delay) is dropped before it comes
-// here, by the number of the run.
+// the process (its exit, its readiness) is dropped before it comes here, by the
+// number of the run; a delay that is out of date, by the number of moves.
 func table() [9][11]State {
 	return [9][11]State{
 		//             start         stop           spawned        ready         fail         exited       gone          complete        retry         give-up     due
