@@ -55,7 +55,12 @@ func newCapture(stream Stream, pool *buffers) (*capture, *os.File, error) {
 	}
 	ours := os.NewFile(uintptr(fds[0]), stream.String())
 	theirs := os.NewFile(uintptr(fds[1]), stream.String())
-	return &capture{stream: stream, file: ours, pool: pool}, theirs, nil
+	return newCaptureOf(ours, stream, pool), theirs, nil
+}
+
+// newCaptureOf makes a capture of our end of a pipe, which does not block.
+func newCaptureOf(ours *os.File, stream Stream, pool *buffers) *capture {
+	return &capture{stream: stream, file: ours, pool: pool}
 }
 
 // run reads until the end, or until abandon's delay is over.

@@ -11,6 +11,7 @@ type Exit struct {
 	Code       int            // exit code, 0 to 255; 0 when a signal ended it
 	Signal     syscall.Signal // the signal that ended it, or 0
 	Core       bool           // it left a core file
+	Unknown    bool           // nobody could tell: another procops had started it, and Linux is older than 6.15
 	UserTime   time.Duration  // processor time, with that of the children it waited for
 	SystemTime time.Duration
 	// MaxRSS is the largest resident memory in bytes, with that of the children it
@@ -46,6 +47,9 @@ func (e Exit) ShellCode() int {
 // Text returns the shell's exit code and what it usually means: "0 OK", "127
 // Command not found", "143 Termination (request to terminate)".
 func (e Exit) Text() string {
+	if e.Unknown {
+		return "exit code not known: an earlier procops had started it"
+	}
 	code := e.ShellCode()
 	meaning, ok := exitMeaning(code)
 	if !ok {

@@ -24,7 +24,7 @@ func (h *Host) connect(s *Spec, p *Process) (*files, error) {
 			f.list = append(f.list, given)
 			return nil
 		default:
-			return f.pipe(stream, lines, raw, &h.buffers)
+			return f.pipe(stream, lines, raw, &h.buffers, s.Survive != "")
 		}
 	}
 	err := connect(s.Stdout, Stdout, s.Output, s.Raw)
@@ -47,10 +47,16 @@ func (h *Host) connect(s *Spec, p *Process) (*files, error) {
 }
 
 // pipe makes the next descriptor a captured pipe.
-func (f *files) pipe(stream Stream, lines func(Line), raw func(Stream, []byte), pool *buffers) error {
+func (f *files) pipe(stream Stream, lines func(Line), raw func(Stream, []byte), pool *buffers, survives bool) error {
 	c, theirs, err := newCapture(stream, pool)
 	if err != nil {
 		return err
+	}
+	if survives {
+		if theirs, err = keepOpen(theirs); err != nil {
+			_ = c.file.Close()
+			return err
+		}
 	}
 	c.lines, c.raw = lines, raw
 	f.list = append(f.list, theirs)

@@ -121,18 +121,45 @@ static int contains(const pid_t *list, int n, pid_t pid)
 	return 0;
 }
 
-int procops_sweep(const char *value, char end, const pid_t *except, int nexcept, pid_t *killed, int room)
+#define NEEDLE_SIZE (PROCOPS_MARKER_SIZE + 32)
+
+// Writes what is_marked looks for and returns its length.
+static size_t make_needle(char needle[NEEDLE_SIZE], const char *value, char end)
 {
-	char needle[PROCOPS_MARKER_SIZE + 32];
-	size_t length;
+	size_t length = 1 + snprintf(needle + 1, NEEDLE_SIZE - 2, "PROCOPS_RUN=%s", value) + 1;
+	needle[0] = 0;
+	needle[length - 1] = end;
+	return length;
+}
+
+int procops_find(const char *value, char end, pid_t *found, int room)
+{
+	char needle[NEEDLE_SIZE];
+	size_t length = make_needle(needle, value, end);
 	pid_t pid, self = getpid();
 	int count = 0;
 	DIR *dir = opendir("/proc");
 	if (!dir)
 		return 0;
-	length = 1 + snprintf(needle + 1, sizeof needle - 2, "PROCOPS_RUN=%s", value) + 1;
-	needle[0] = 0;
-	needle[length - 1] = end;
+	while ((pid = next_process(dir)))
+		if (pid != self && is_marked(pid, needle, length)) {
+			if (count < room)
+				found[count] = pid;
+			count++;
+		}
+	closedir(dir);
+	return count;
+}
+
+int procops_sweep(const char *value, char end, const pid_t *except, int nexcept, pid_t *killed, int room)
+{
+	char needle[NEEDLE_SIZE];
+	size_t length = make_needle(needle, value, end);
+	pid_t pid, self = getpid();
+	int count = 0;
+	DIR *dir = opendir("/proc");
+	if (!dir)
+		return 0;
 	while ((pid = next_process(dir)))
 		if (pid != self && !contains(except, nexcept, pid) && kill_marked(pid, needle, length)) {
 			if (count < room)

@@ -163,7 +163,7 @@ func (h *Host) start(s *Spec) (*Process, error) {
 			l.foreground, p.group.terminal = true, s.Stdin
 		}
 	}
-	if h.guard != nil {
+	if h.guard != nil && s.Survive == "" {
 		p.group.table = h.guard.table
 		p.group.slot = p.group.table.acquire()
 		l.slot = p.group.slot
@@ -190,13 +190,20 @@ func (h *Host) launch(s *Spec) (*launch, error) {
 	if env == nil {
 		env = os.Environ()
 	}
-	env = withoutDoubles(env, h.marker)
+	marker := h.marker
+	if s.Survive != "" {
+		var err error
+		if marker, err = h.survivorMarker(s.Survive); err != nil {
+			return nil, err
+		}
+	}
+	env = withoutDoubles(env, marker)
 	path, err := lookPath(s.Argv[0], env)
 	if err != nil {
 		return nil, err
 	}
 	return &launch{
-		path: path, dir: s.Dir, argv: s.Argv, env: env, session: s.Session,
+		path: path, dir: s.Dir, argv: s.Argv, env: env, session: s.Session, survives: s.Survive != "",
 		user: s.User.change(), umask: s.Umask, nice: s.Nice, limits: s.Limits.list(),
 	}, nil
 }

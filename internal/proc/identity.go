@@ -100,6 +100,7 @@ type stat struct {
 	ticks   uint64 // user and system time
 	threads int
 	start   uint64
+	exit    int // as wait4 returns it, once it is dead; -1: it cannot be read
 }
 
 // dead reports whether nothing of the process runs any more. A leader that has
@@ -125,8 +126,12 @@ func readStat(pid int) (stat, error) {
 		return n
 	}
 	s := stat{
-		state: fields[0][0], parent: int(number(4)), group: int(number(5)), session: int(number(6)), ticks: number(14) + number(15),
+		exit: -1, state: fields[0][0], parent: int(number(4)), group: int(number(5)), session: int(number(6)), ticks: number(14) + number(15),
 		threads: int(number(20)), start: number(22),
+	}
+	const fieldExit = 52
+	if len(fields) > fieldExit-3 {
+		s.exit = int(number(fieldExit))
 	}
 	return s, err
 }

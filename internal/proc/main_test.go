@@ -38,6 +38,7 @@ func helpers() map[string]func() error {
 		"open files":   helpOpenFiles,
 		"signals":      helpSignals,
 		"stopping":     helpStopping,
+		"survivor":     helpSurvivor,
 		"unprivileged": helpUnprivileged,
 	}
 }

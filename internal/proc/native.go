@@ -34,6 +34,7 @@ type launch struct {
 	session    bool
 	foreground bool
 	detached   bool // outlives procops and ignores signals
+	survives   bool // outlives procops
 	slot       *slot
 	user       *User
 	umask      *Umask
@@ -65,6 +66,7 @@ func (l *launch) run() (int, error) {
 		has_dir:  truth(l.dir != ""),
 		session:  truth(l.session),
 		detached: truth(l.detached),
+		survives: truth(l.survives),
 		slot:     l.slot,
 		umask:    -1,
 		has_nice: truth(l.nice != 0),
@@ -213,6 +215,25 @@ func sweepRound(value string, end byte, except []int) []int {
 		pids[i] = int(killed[i])
 	}
 	return pids
+}
+
+// findMarked returns the pids of the processes that sweepRound would kill without
+// exceptions.
+func findMarked(value string, end byte) []int {
+	name := C.CString(value)
+	defer C.free(unsafe.Pointer(name))
+	for room := sweepRoom; ; room *= 2 {
+		found := make([]C.pid_t, room)
+		n := int(C.procops_find(name, C.char(end), &found[0], C.int(room)))
+		if n > room {
+			continue
+		}
+		pids := make([]int, n)
+		for i := range pids {
+			pids[i] = int(found[i])
+		}
+		return pids
+	}
 }
 
 // setMarker writes the marker into the table's header.

@@ -59,6 +59,7 @@ struct procops_spawn {
 	int session;    // setsid; otherwise setpgid
 	int foreground; // make the group the foreground group of the terminal on descriptor 0
 	int detached;   // no parent-death signal, and all signals ignored
+	int survives;   // no parent-death signal once the program has been executed
 	struct procops_slot *slot;
 
 	int has_user;
@@ -95,6 +96,9 @@ int procops_foreground(int fd, pid_t group);
 // the character end, when it was started, except to the caller and the pids in except. Returns how many it
 // killed; the first room of them are stored in killed.
 int procops_sweep(const char *value, char end, const pid_t *except, int nexcept, pid_t *killed, int room);
+
+// Finds the same processes, all but the caller, and only stores their pids.
+int procops_find(const char *value, char end, pid_t *found, int room);
 
 // A file in memory of the given size for the table; -1 and errno on failure.
 int procops_table_fd(size_t size);

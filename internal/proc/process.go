@@ -20,7 +20,8 @@ type Process struct {
 	exited   chan struct{}
 	gone     chan struct{}
 	group    group
-	exit     Exit // valid after exited
+	exit     Exit     // valid after exited
+	pidfd    *os.File // of one that is no child of procops
 }
 
 // group is what of the process is still there. The reaper's lock guards it.
@@ -105,6 +106,9 @@ func (p *Process) Signal(s Signal) error {
 	defer p.reaper.mu.Unlock()
 	if p.group.reaped {
 		return os.ErrProcessDone
+	}
+	if p.pidfd != nil {
+		return p.signalPidfd(s)
 	}
 	return p.send(p.PID(), s)
 }

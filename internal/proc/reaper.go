@@ -141,6 +141,13 @@ func (r *reaper) finish(p *Process, exit Exit) {
 	}
 }
 
+// include adds a process that was not started here.
+func (r *reaper) include(p *Process) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.leaders[p.PID()] = p
+}
+
 // begin announces a start.
 func (r *reaper) begin() {
 	r.mu.Lock()

@@ -26,6 +26,9 @@
 #ifndef SYS_close_range
 #define SYS_close_range 436
 #endif
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC (1U << 2)
+#endif
 
 #define SIGNALS 64
 #define STACK_SIZE (64 * 1024)
@@ -95,8 +98,10 @@ static void take_files(struct procops_spawn *r)
 		else if (r->fds[i] == i ? fcntl(i, F_SETFD, 0) < 0 : dup2(r->fds[i], i) < 0)
 			fail(r, STEP_FILES);
 	}
-	// An old kernel does not have it; then close-on-exec has to do.
-	syscall(SYS_close_range, r->nfds, ~0U, 0);
+	// An old kernel does not have it; then close-on-exec has to do. A child that
+	// outlives procops holds the lock of its supervisor until it is another program:
+	// before that the next supervisor could not know it by its environment.
+	syscall(SYS_close_range, r->nfds, ~0U, r->survives ? CLOSE_RANGE_CLOEXEC : 0);
 }
 
 static void take_limits(struct procops_spawn *r)
@@ -134,7 +139,8 @@ static void take_user(struct child *c)
 		errno = EPERM;
 		fail(r, STEP_USER);
 	}
-	follow_parent(c); // a change of user clears the signal
+	if (!r->survives)
+		follow_parent(c); // a change of user clears the signal
 }
 
 static void set_signals(void (*action)(int))
@@ -156,7 +162,7 @@ static int child_main(void *arg)
 		fail(r, STEP_SESSION);
 	if (r->slot)
 		__atomic_store_n(&r->slot->pid, (uint32_t)getpid(), __ATOMIC_SEQ_CST);
-	if (!r->detached)
+	if (!r->detached && !r->survives)
 		follow_parent(c);
 	take_files(r);
 	if (r->foreground) {
@@ -174,6 +180,8 @@ static int child_main(void *arg)
 	if (r->has_dir && chdir(c->dir) != 0)
 		fail(r, STEP_DIR);
 	set_signals(r->detached ? SIG_IGN : SIG_DFL);
+	if (r->survives && getppid() != c->parent)
+		_exit(127); // nobody knows of it yet
 	execve(c->path, c->argv, c->envp);
 	return fail(r, STEP_EXEC);
 }

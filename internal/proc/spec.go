@@ -22,6 +22,12 @@ type Spec struct {
 	// until then. Without a terminal, or with Session, it does nothing.
 	Foreground bool
 
+	// Survive, when set, lets the program outlive a procops that is killed: the next
+	// one finds it by this name (Survivors) and can take it back (Host.TakeBack). It
+	// is up to 32 letters, digits, "_" or "-". Captured output waits in its pipes
+	// meanwhile, up to a megabyte for each. It needs a Host with a run token.
+	Survive string
+
 	Stdin          *os.File // nil: /dev/null
 	Stdout, Stderr *os.File // given to the program as they are; nil: captured
 
