@@ -100,3 +100,15 @@ func describe(pid int) (Running, bool) {
 	command := strings.TrimSpace(strings.ReplaceAll(string(cmdline), "\x00", " "))
 	return Running{PID: pid, Parent: parent, State: rest[0], Command: command}, true
 }
+
+// Variable returns the value of a variable in the environment that a process was
+// started with.
+func Variable(pid int, name string) string {
+	environ, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "environ"))
+	for variable := range strings.SplitSeq(string(environ), "\x00") {
+		if value, ok := strings.CutPrefix(variable, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}

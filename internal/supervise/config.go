@@ -20,6 +20,7 @@ type ProcessConfig struct {
 	Command      proc.Command       `toml:"command" doc:"what to run: a list of program and arguments, or a string for /bin/sh -c" required:"true"`
 	Dir          string             `toml:"dir" path:"true" doc:"working directory, relative to the config file; default: that of procops"`
 	Env          map[string]string  `toml:"env" doc:"variables added to the environment of procops"`
+	Adopt        bool               `toml:"adopt" default:"false" doc:"it goes on when procops is killed, and the next run takes it back; otherwise it ends with procops"`
 	Autostart    bool               `toml:"autostart" default:"true" doc:"start it with the tree; otherwise it waits for a start command"`
 	Restart      Restart            `toml:"restart" enum:"never,on-failure,always" default:"never" doc:"never, on-failure or always"`
 	SuccessCodes []int              `toml:"success_codes" min:"0" max:"255" default:"0" doc:"exit codes that count as a good end"`

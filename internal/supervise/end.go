@@ -70,9 +70,12 @@ func (p *process) judge(r *run) (Failure, bool) {
 	if exit.Signal != 0 {
 		p.lastExit.Signal = proc.Signal(exit.Signal).String()
 	}
-	failed := r.failure != "" || exit.Signal != 0 || !slices.Contains(p.cfg.SuccessCodes, exit.Code)
+	failed := r.failure != "" || exit.Signal != 0 || exit.Unknown || !slices.Contains(p.cfg.SuccessCodes, exit.Code)
 	if r.failure != "" {
-		f.Text, f.Code = r.failure, max(1, f.Code)
+		f.Text = r.failure
+	}
+	if r.failure != "" || exit.Unknown {
+		f.Code = max(1, f.Code)
 	}
 	if failed && r.said.Errno != 0 {
 		f.Text += fmt.Sprintf("; it reported the error %d (%s)", r.said.Errno, syscall.Errno(r.said.Errno))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -39,8 +40,21 @@ type notifySocket struct {
 	finished chan struct{}
 }
 
-func openNotifySocket() (*notifySocket, error) {
-	name := "@procops-notify-" + rand.Text()
+// notifyPrefix is what the names of these sockets begin with.
+const notifyPrefix = "@procops-notify-"
+
+func openNotifySocket() (*notifySocket, error) { return listenNotify(notifyPrefix + rand.Text()) }
+
+// reopenNotifySocket opens the socket that a process was told of by a former
+// supervisor.
+func reopenNotifySocket(name string) (*notifySocket, error) {
+	if !strings.HasPrefix(name, notifyPrefix) {
+		return nil, fmt.Errorf("cannot open a socket for sd_notify: %q is none of ours", name)
+	}
+	return listenNotify(name)
+}
+
+func listenNotify(name string) (*notifySocket, error) {
 	config := net.ListenConfig{Control: passCredentials}
 	conn, err := config.ListenPacket(context.Background(), "unixgram", name)
 	if err != nil {

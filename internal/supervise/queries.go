@@ -3,6 +3,7 @@ package supervise
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"sync/atomic"
 	"time"
@@ -140,12 +141,16 @@ type record struct {
 	identity proc.Identity
 	restarts int
 	exitCode sql.NullInt64
+	hash     string // of the config that it runs with; empty: it does not outlive procops
 }
 
 func (p *process) record() record {
 	r := record{name: p.name, state: p.state, restarts: max(0, p.started-1)}
 	if p.run != nil {
 		r.identity = p.run.child.Identity()
+		if p.cfg.Adopt {
+			r.hash = p.cfg.hash()
+		}
 	}
 	if p.lastExit != nil {
 		r.exitCode = sql.NullInt64{Int64: int64(p.lastExit.Code), Valid: true}
@@ -155,11 +160,12 @@ func (p *process) record() record {
 
 // saveProcess writes all of a record but what is wanted.
 func saveProcess(tx *store.Tx, r record) error {
-	_, err := tx.Exec(`INSERT INTO supervise_process (name, state, pid, start_ticks, boot_id, restarts, exit_code, changed_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+	_, err := tx.Exec(`INSERT INTO supervise_process (name, state, pid, start_ticks, boot_id, restarts, exit_code, changed_at, config_hash)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (name) DO UPDATE SET state = excluded.state, pid = excluded.pid, start_ticks = excluded.start_ticks,
-			boot_id = excluded.boot_id, restarts = excluded.restarts, exit_code = excluded.exit_code, changed_at = excluded.changed_at`,
-		r.name, string(r.state), r.identity.PID, int64(r.identity.Start), r.identity.Boot, r.restarts, r.exitCode, tx.Now().UnixMicro())
+			boot_id = excluded.boot_id, restarts = excluded.restarts, exit_code = excluded.exit_code, changed_at = excluded.changed_at,
+			config_hash = excluded.config_hash`,
+		r.name, string(r.state), r.identity.PID, int64(r.identity.Start), r.identity.Boot, r.restarts, r.exitCode, tx.Now().UnixMicro(), r.hash)
 	return err
 }
 
@@ -167,7 +173,7 @@ func saveProcess(tx *store.Tx, r record) error {
 func loadProcesses(ctx context.Context, st *store.Store) (records []record, err error) {
 	err = st.View(ctx, func(tx *store.Tx) error {
 		records = nil
-		rows, err := tx.Query(`SELECT name, wanted, state, pid, start_ticks, boot_id FROM supervise_process`)
+		rows, err := tx.Query(`SELECT name, wanted, state, pid, start_ticks, boot_id, restarts, config_hash FROM supervise_process`)
 		if err != nil {
 			return err
 		}
@@ -175,7 +181,7 @@ func loadProcesses(ctx context.Context, st *store.Store) (records []record, err 
 		for rows.Next() {
 			var r record
 			var ticks int64
-			if err := rows.Scan(&r.name, &r.wanted, &r.state, &r.identity.PID, &ticks, &r.identity.Boot); err != nil {
+			if err := rows.Scan(&r.name, &r.wanted, &r.state, &r.identity.PID, &ticks, &r.identity.Boot, &r.restarts, &r.hash); err != nil {
 				return err
 			}
 			r.identity.Start = uint64(ticks)
@@ -186,16 +192,21 @@ func loadProcesses(ctx context.Context, st *store.Store) (records []record, err 
 	return records, err
 }
 
-// resetProcesses marks everything as down, and forgets processes that are not
-// in the tree any more.
-func resetProcesses(ctx context.Context, st *store.Store, forget []string) error {
+// resetProcesses marks everything but the survivors as down, and forgets
+// processes that are not in the tree any more.
+func resetProcesses(ctx context.Context, st *store.Store, forget, survivors []string) error {
+	spared, err := json.Marshal(survivors)
+	if err != nil {
+		return err
+	}
 	return st.Update(ctx, func(tx *store.Tx) error {
 		for _, n := range forget {
 			if _, err := tx.Exec(`DELETE FROM supervise_process WHERE name = ?`, n); err != nil {
 				return err
 			}
 		}
-		_, err := tx.Exec(`UPDATE supervise_process SET state = 'stopped', pid = 0, start_ticks = 0, restarts = 0`)
+		_, err := tx.Exec(`UPDATE supervise_process SET state = 'stopped', pid = 0, start_ticks = 0, restarts = 0, config_hash = ''
+			WHERE name NOT IN (SELECT value FROM json_each(?))`, string(spared))
 		return err
 	})
 }

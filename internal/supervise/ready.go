@@ -45,6 +45,9 @@ func (p *process) openChannel() (channel, error) {
 	}
 }
 
+// speaks reports whether the process says itself that it is ready.
+func (c *ReadyConfig) speaks() bool { return c.Log != "" || c.Notify || c.FD != 0 }
+
 // pattern compiles the log check; nil when there is none.
 func (c *ReadyConfig) pattern() (*regexp.Regexp, error) {
 	if c.Log == "" {

@@ -2,44 +2,56 @@ package supervise
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"hash/fnv"
+	"slices"
 
 	"procops/internal/proc"
 )
 
-// recover makes sure that nothing of a former supervisor of this state
-// directory still runs, and takes over what its operators wanted. A process is
-// known by pid and start time; what its descendants left behind, by the marker
-// in their environment.
-func (s *Supervisor) recover(ctx context.Context) error {
+// recover makes sure that nothing of a former supervisor of this state directory
+// still runs, except what is to be taken back, which it returns; and it takes
+// over what operators wanted. A process is known by pid and start time; what
+// descendants left behind, by the marker in their environment.
+func (s *Supervisor) recover(ctx context.Context) (survivors []record, err error) {
 	records, err := loadProcesses(ctx, s.deps.Store)
 	if err != nil {
-		return fmt.Errorf("cannot read what ran before: %w", err)
+		return nil, fmt.Errorf("cannot read what ran before: %w", err)
 	}
 	var forget []string
 	for _, r := range records {
-		if err := s.endLeftover(ctx, r); err != nil {
-			return err
-		}
 		p, known := s.tree.byName[r.name].(*process)
-		switch {
-		case !known:
+		if known {
+			p.recall(r)
+		} else {
 			forget = append(forget, r.name)
-		case r.wanted.Valid:
-			p.wanted, p.byHand = r.wanted.Bool, true
-			if !p.wanted {
-				p.reason = "stopped by hand"
-			}
+		}
+		if known && p.cfg.Adopt && r.hash != "" && r.identity.Alive() {
+			survivors = append(survivors, r)
+			continue
+		}
+		if err := s.endLeftover(ctx, r); err != nil {
+			return nil, err
 		}
 	}
-	killed, err := proc.Sweep(s.deps.RunToken)
-	if err != nil {
-		return fmt.Errorf("cannot end what a former supervisor left running: %w", err)
+	if err := s.sweep(survivors); err != nil {
+		return nil, fmt.Errorf("cannot end what a former supervisor left running: %w", err)
 	}
-	if len(killed) > 0 {
-		s.deps.Log.Warn().Ints("pids", killed).Msg("ended what a former supervisor left running")
+	return survivors, resetProcesses(ctx, s.deps.Store, forget, recordNames(survivors))
+}
+
+// recall gives p the word of an operator of a former supervisor.
+func (p *process) recall(r record) {
+	if !r.wanted.Valid {
+		return
 	}
-	return resetProcesses(ctx, s.deps.Store, forget)
+	p.wanted, p.byHand = r.wanted.Bool, true
+	if !p.wanted {
+		p.reason = "stopped by hand"
+	}
 }
 
 // stoppedByHand returns the processes that would be started if an operator had not
@@ -65,4 +77,105 @@ func (s *Supervisor) endLeftover(ctx context.Context, r record) error {
 		s.deps.Log.Warn().Str("process", r.name).Int("pid", r.identity.PID).Msg("ended a process that a former supervisor left running")
 	}
 	return nil
+}
+
+// sweep ends all that a former supervisor has left behind except survivors. One of which
+// nothing is recorded was killed with procops in the moment of its start: nobody
+// knows how far it got.
+func (s *Supervisor) sweep(survivors []record) error {
+	killed, err := proc.Sweep(s.deps.RunToken)
+	if err != nil {
+		return err
+	}
+	for tag := range proc.Survivors(s.deps.RunToken) {
+		if slices.ContainsFunc(survivors, func(r record) bool { return survivorTag(r.name) == tag }) {
+			continue
+		}
+		more, err := proc.SweepSurvivor(s.deps.RunToken, tag)
+		if err != nil {
+			return err
+		}
+		killed = append(killed, more...)
+	}
+	if len(killed) > 0 {
+		s.deps.Log.Warn().Ints("pids", killed).Msg("ended what a former supervisor left running")
+	}
+	return nil
+}
+
+// takeBack makes a process that has outlived a former supervisor one of the tree
+// again. If that cannot be done it is ended, and started as all others are.
+func (s *Supervisor) takeBack(ctx context.Context, r record) error {
+	p, ok := s.tree.byName[r.name].(*process)
+	if !ok {
+		return nil
+	}
+	ready := r.state == StateRunning
+	ch := p.channelAgain(r.identity, ready)
+	child, err := s.deps.Host.TakeBack(r.identity, p.output.line)
+	if err != nil {
+		if ch != nil {
+			ch.discard()
+		}
+		s.deps.Log.Warn().Err(err).Str("process", p.name).Msg("a process that outlived a former supervisor is ended")
+		if err := s.endLeftover(ctx, r); err != nil {
+			return err
+		}
+		_, err = proc.SweepSurvivor(s.deps.RunToken, survivorTag(p.name))
+		return err
+	}
+	p.started = r.restarts
+	s.enterRun(p, child, ch, TriggerTakenBack, "taken back from a former supervisor")
+	if ready {
+		s.fire(p, TriggerReady, "")
+	} else {
+		s.awaitReady(p, p.cfg.Ready.speaks())
+	}
+	if !p.wanted || !r.state.Up() || r.hash != p.cfg.hash() {
+		p.again = p.wanted // as the config says now
+		s.soon(func() { s.halt([]*process{p}) })
+	}
+	return nil
+}
+
+// channelAgain opens the channel of a run that a former supervisor has begun; nil
+// if it has none that can be opened again.
+func (p *process) channelAgain(id proc.Identity, ready bool) channel {
+	if p.cfg.Ready.Notify {
+		if ch, err := reopenNotifySocket(id.Variable("NOTIFY_SOCKET")); err == nil {
+			return ch
+		}
+		return nil
+	}
+	expr, err := p.cfg.Ready.pattern()
+	if ready || err != nil {
+		expr = nil
+	}
+	if matched := p.output.arm(expr); matched != nil {
+		return &logChannel{matched: matched, finished: make(chan struct{})}
+	}
+	return nil
+}
+
+// survivorTag names a process in the markers of its descendants.
+func survivorTag(name string) string {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(name)) // never fails
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// hash tells whether a process that outlived its supervisor runs as the config says.
+func (c *ProcessConfig) hash() string {
+	// Strings, numbers and lists and maps of them cannot fail to encode.
+	raw, _ := json.Marshal(c.running())
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:8])
+}
+
+func recordNames(list []record) []string {
+	names := make([]string, len(list))
+	for i := range list {
+		names[i] = list[i].name
+	}
+	return names
 }

@@ -112,7 +112,7 @@ func (p *process) awaitsOtherwise(next ProcessConfig) bool {
 // running is the part of the config that a running process depends on.
 func (c ProcessConfig) running() ProcessConfig {
 	return ProcessConfig{
-		Command: c.Command, Dir: c.Dir, Env: c.Env, Output: c.Output, Session: c.Session,
+		Command: c.Command, Dir: c.Dir, Env: c.Env, Output: c.Output, Session: c.Session, Adopt: c.Adopt,
 		User: c.User, Group: c.Group, Umask: c.Umask, Nice: c.Nice, Limits: c.Limits,
 		Ready: ReadyConfig{Notify: c.Ready.Notify, FD: c.Ready.FD}, // what it has got to speak with
 	}

@@ -86,17 +86,27 @@ func (s *Supervisor) Run(ctx context.Context) (Report, error) {
 	defer s.workers.Wait()
 	defer s.hurry()
 	defer close(s.done)
-	if err := s.recover(ctx); err != nil {
+	survivors, err := s.recover(ctx)
+	if err != nil {
 		s.close()
 		return Report{}, err
 	}
 	s.journal.emit(eventStarted.New("", treeData{PID: os.Getpid(), Processes: len(s.tree.processes), ByHand: s.stoppedByHand()}))
+	for _, r := range survivors {
+		if err := s.takeBack(ctx, r); err != nil {
+			s.close()
+			return Report{}, err
+		}
+	}
 	for _, p := range s.tree.processes {
 		if p.wanted {
 			s.fire(p, TriggerStart, "")
 		}
 	}
 	s.loop(ctx)
+	if _, err := proc.SweepSurvivor(s.deps.RunToken, ""); err != nil { // who has left its group
+		s.deps.Log.Error().Err(err).Msg("cannot end all that processes have left behind")
+	}
 	s.journal.emit(eventStopped.New("", treeData{PID: os.Getpid(), Processes: len(s.tree.processes)}))
 	s.close()
 	return s.report(), nil

@@ -49,18 +49,24 @@ func hopeless(n *need) bool {
 // spawn starts p in the kernel.
 func (s *Supervisor) spawn(p *process) {
 	p.runs++
-	number := p.runs
 	child, ch, err := s.startChild(p)
 	if err != nil {
 		s.failed(p, p.cannotStart(err))
 		return
 	}
+	s.enterRun(p, child, ch, TriggerSpawned, "")
+	s.awaitReady(p, ch != nil)
+}
+
+// enterRun makes a child the present run of p.
+func (s *Supervisor) enterRun(p *process, child *proc.Process, ch channel, t Trigger, reason string) {
+	number := p.runs
 	p.started++
 	p.run = newRun(child)
-	p.run.healthy = time.AfterFunc(p.cfg.HealthyAfter.Std(), func() { s.post(func() { s.healthy(p, number) }) })
+	healthy := p.cfg.HealthyAfter.Std() - time.Since(child.Started())
+	p.run.healthy = time.AfterFunc(healthy, func() { s.post(func() { s.healthy(p, number) }) })
 	s.workers.Go(func() { s.watch(p, number, child, ch) })
-	s.fire(p, TriggerSpawned, "")
-	s.awaitReady(p, ch != nil)
+	s.fire(p, t, reason)
 }
 
 // startChild starts the child, with the channel by which it says that it is
@@ -94,6 +100,9 @@ func (p *process) spec(env []string) (proc.Spec, error) {
 		Umask:   p.cfg.Umask,
 		Nice:    p.cfg.Nice,
 		Limits:  p.cfg.Limits.limits(),
+	}
+	if p.cfg.Adopt {
+		spec.Survive = survivorTag(p.name)
 	}
 	env = append(slices.Clone(env), "PROCOPS_PROCESS="+p.name)
 	if p.cfg.User != "" || p.cfg.Group != "" {

@@ -50,13 +50,15 @@ const (
 	TriggerRetry    Trigger = "retry"    // verdict on its end: start it again after a delay
 	TriggerGiveUp   Trigger = "give-up"  // verdict on its end: it failed for good
 	TriggerDue      Trigger = "due"      // the delay is over
+
+	TriggerTakenBack Trigger = "taken-back" // it has outlived a former supervisor
 )
 
 // Triggers lists all triggers in the order of docs/states.md.
 func Triggers() []Trigger {
 	return []Trigger{
 		TriggerStart, TriggerStop, TriggerSpawned, TriggerReady, TriggerFail, TriggerExited,
-		TriggerGone, TriggerComplete, TriggerRetry, TriggerGiveUp, TriggerDue,
+		TriggerGone, TriggerComplete, TriggerRetry, TriggerGiveUp, TriggerDue, TriggerTakenBack,
 	}
 }
 
@@ -71,18 +73,18 @@ const (
 // orders of States and Triggers. A trigger that belongs to an earlier run of
 // the process (its exit, its readiness) is dropped before it comes here, by the
 // number of the run; a delay that is out of date, by the number of moves.
-func table() [9][11]State {
-	return [9][11]State{
-		//             start         stop           spawned        ready         fail         exited       gone          complete        retry         give-up     due
-		/* stopped  */ {StateWaiting, stay, never, never, never, never, never, never, never, never, never},
-		/* waiting  */ {stay, StateStopped, StateStarting, never, never, never, never, never, StateBackoff, StateFatal, never},
-		/* starting */ {stay, StateStopping, never, StateRunning, StateEnding, StateEnding, never, never, never, never, never},
-		/* running  */ {stay, StateStopping, never, stay, StateEnding, StateEnding, never, never, never, never, never},
-		/* ending   */ {stay, StateStopping, never, stay, stay, stay, stay, StateCompleted, StateBackoff, StateFatal, never},
-		/* backoff  */ {StateWaiting, StateStopped, never, never, never, never, never, never, never, never, StateWaiting},
-		/* stopping */ {stay, stay, never, stay, stay, stay, StateStopped, never, never, never, never},
-		/* completed*/ {StateWaiting, stay, never, never, never, never, never, never, never, never, never},
-		/* fatal    */ {StateWaiting, StateStopped, never, never, never, never, never, never, never, never, never},
+func table() [9][12]State {
+	return [9][12]State{
+		//             start         stop           spawned        ready         fail         exited       gone          complete        retry         give-up     due           taken-back
+		/* stopped  */ {StateWaiting, stay, never, never, never, never, never, never, never, never, never, StateStarting},
+		/* waiting  */ {stay, StateStopped, StateStarting, never, never, never, never, never, StateBackoff, StateFatal, never, never},
+		/* starting */ {stay, StateStopping, never, StateRunning, StateEnding, StateEnding, never, never, never, never, never, never},
+		/* running  */ {stay, StateStopping, never, stay, StateEnding, StateEnding, never, never, never, never, never, never},
+		/* ending   */ {stay, StateStopping, never, stay, stay, stay, stay, StateCompleted, StateBackoff, StateFatal, never, never},
+		/* backoff  */ {StateWaiting, StateStopped, never, never, never, never, never, never, never, never, StateWaiting, never},
+		/* stopping */ {stay, stay, never, stay, stay, stay, StateStopped, never, never, never, never, never},
+		/* completed*/ {StateWaiting, stay, never, never, never, never, never, never, never, never, never, never},
+		/* fatal    */ {StateWaiting, StateStopped, never, never, never, never, never, never, never, never, never, never},
 	}
 }
 
