@@ -6,11 +6,21 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"runtime"
 	"sync"
 	"syscall"
 
+	"procops/internal/app"
 	"procops/internal/cli"
 )
+
+// init keeps the main goroutine on the main thread where that has children. Later
+// would be too late: only here it is sure to be there.
+func init() {
+	if app.Continues() {
+		runtime.LockOSThread()
+	}
+}
 
 func main() {
 	os.Exit(cli.Main(context.Background(), cli.IO{

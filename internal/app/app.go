@@ -35,6 +35,7 @@ type App struct {
 	brief    bool
 	store    *store.Store
 	host     *proc.Host // of the supervised processes
+	lock     *os.File   // held by the one supervisor of the state directory
 	teardown teardown
 }
 

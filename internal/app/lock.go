@@ -18,7 +18,7 @@ import (
 // lockSupervisor takes the state directory for one supervisor. The kernel
 // holds the lock and drops it with the process, however that ends, so a stale
 // file means nothing; the pid in it is for people.
-func lockSupervisor(ctx context.Context, dir string) (release func() error, err error) {
+func lockSupervisor(ctx context.Context, dir string) (*os.File, error) {
 	if err := makeStateDir(dir); err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ func lockSupervisor(ctx context.Context, dir string) (release func() error, err 
 		_ = f.Close()
 		return nil, fmt.Errorf("cannot write %q: %w", path, err)
 	}
-	return f.Close, nil
+	return f, nil
 }
 
 // makeStateDir makes the state directory if it does not exist.

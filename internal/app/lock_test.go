@@ -19,10 +19,10 @@ func TestLockFollowsNoLink(t *testing.T) {
 	if err := os.Symlink(victim, filepath.Join(dir, "supervise.lock")); err != nil {
 		t.Fatal(err)
 	}
-	if release, err := lockSupervisor(t.Context(), dir); !errors.Is(err, syscall.ELOOP) {
+	if lock, err := lockSupervisor(t.Context(), dir); !errors.Is(err, syscall.ELOOP) {
 		t.Errorf("the lock was taken through a link: %v", err)
 		if err == nil {
-			if err := release(); err != nil {
+			if err := lock.Close(); err != nil {
 				t.Error(err)
 			}
 		}

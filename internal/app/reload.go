@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"procops/internal/config"
+	"procops/internal/control"
 	"procops/internal/fault"
 	"procops/internal/supervise"
 )
@@ -11,7 +12,9 @@ import (
 // Supervisor is a running supervisor that can read its config again.
 type Supervisor struct {
 	*supervise.Supervisor
-	app *App
+	app      *App
+	listener control.Listener
+	bound    string // why it cannot be upgraded; empty: it can
 }
 
 // Config returns the path of the config, empty if there is none.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"github.com/rs/zerolog"
 
@@ -23,6 +24,7 @@ type SuperviseOptions struct {
 	Output func(supervise.LogLine) // hears the processes' output; must not block; may be nil
 	Begun  func(*Supervisor)       // called when the control socket answers, before the tree is started; may be nil
 	Log    zerolog.Logger
+	Bound  string // why this run cannot be upgraded; empty: it can
 }
 
 // SocketPath returns the path of the supervisor's control socket.
@@ -47,12 +49,19 @@ func (a *App) Host() *proc.Host { return a.host }
 // in order. All that can be refused is refused before anything is started: a
 // bad config, a second supervisor (fault.Conflict), a damaged state.
 func (a *App) Supervise(ctx context.Context, opt SuperviseOptions) (supervise.Report, error) {
-	tree, err := a.newSupervisor(ctx, opt)
+	if value, _ := a.getenv(envHandover); value == rehearsal {
+		return supervise.Report{}, a.rehearse(ctx)
+	}
+	former, err := readHandover()
 	if err != nil {
 		return supervise.Report{}, err
 	}
-	s := &Supervisor{Supervisor: tree, app: a}
-	if err := a.serveControl(s, opt.Log); err != nil {
+	tree, err := a.newSupervisor(ctx, opt, former)
+	if err != nil {
+		return supervise.Report{}, err
+	}
+	s := &Supervisor{Supervisor: tree, app: a, bound: opt.Bound}
+	if err := a.serveControl(s, opt.Log, former); err != nil {
 		return supervise.Report{}, err
 	}
 	var listener sync.WaitGroup
@@ -72,22 +81,40 @@ func (a *App) Supervise(ctx context.Context, opt SuperviseOptions) (supervise.Re
 	return s.Run(ctx)
 }
 
-func (a *App) newSupervisor(ctx context.Context, opt SuperviseOptions) (*supervise.Supervisor, error) {
+// rehearse does all that can fail before a tree is touched.
+func (a *App) rehearse(ctx context.Context) error {
+	if err := a.checkTree(a.Config); err != nil {
+		return err
+	}
+	if _, err := a.Store(ctx); err != nil {
+		return err
+	}
+	return ErrRehearsed
+}
+
+// newSupervisor makes a supervisor; one that goes on in the place of a former one
+// has its lock.
+func (a *App) newSupervisor(ctx context.Context, opt SuperviseOptions, former *handover) (*supervise.Supervisor, error) {
 	cfg := a.Config.Supervise
 	if err := a.checkTree(a.Config); err != nil {
 		return nil, err
 	}
-	release, err := lockSupervisor(ctx, a.StateDir)
-	if err != nil {
+	if err := a.takeLock(ctx, former); err != nil {
 		return nil, err
 	}
-	a.teardown.add("the supervisor's lock", func(context.Context) error { return release() })
+	a.teardown.add("the supervisor's lock", func(context.Context) error { return a.lock.Close() })
 	st, err := a.Store(ctx)
 	if err != nil {
 		return nil, err
 	}
 	token := runToken(a.StateDir)
-	host, err := proc.NewHost(proc.HostOptions{Guard: true, Subreaper: true, RunToken: token})
+	options := proc.HostOptions{Guard: true, Subreaper: true, RunToken: token}
+	var tree *supervise.Handover
+	if former != nil {
+		tree = &former.Tree
+		options.Handover = &tree.Host
+	}
+	host, err := proc.NewHost(options)
 	if err != nil {
 		return nil, err
 	}
@@ -96,8 +123,18 @@ func (a *App) newSupervisor(ctx context.Context, opt SuperviseOptions) (*supervi
 	return supervise.New(cfg, supervise.Deps{
 		Host: host, Store: st, Bus: a.Bus, Log: opt.Log,
 		StateDir: a.StateDir, RunToken: token, LogDir: a.LogDir(), Config: a.Config.Path(),
-		Env: a.childEnv(), Output: opt.Output,
+		Env: a.childEnv(), Output: opt.Output, Handover: tree,
 	})
+}
+
+func (a *App) takeLock(ctx context.Context, former *handover) (err error) {
+	if former != nil {
+		syscall.CloseOnExec(former.Lock)
+		a.lock = os.NewFile(uintptr(former.Lock), "supervise.lock")
+		return nil
+	}
+	a.lock, err = lockSupervisor(ctx, a.StateDir)
+	return err
 }
 
 // childEnv lets a supervised process call procops as it would be called here:
@@ -123,11 +160,12 @@ func (a *App) checkTree(cfg *config.Config) error {
 }
 
 // serveControl answers operators on the control socket until teardown.
-func (a *App) serveControl(s *Supervisor, log zerolog.Logger) error {
-	listener, err := control.Listen(a.SocketPath())
+func (a *App) serveControl(s *Supervisor, log zerolog.Logger, former *handover) error {
+	listener, err := a.listen(former)
 	if err != nil {
 		return err
 	}
+	s.listener = listener
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- control.NewServer(s, log).Serve(ctx, listener) }()
@@ -136,6 +174,14 @@ func (a *App) serveControl(s *Supervisor, log zerolog.Logger) error {
 		return <-served
 	})
 	return nil
+}
+
+func (a *App) listen(former *handover) (control.Listener, error) {
+	if former == nil {
+		return control.Listen(a.SocketPath())
+	}
+	syscall.CloseOnExec(former.Socket)
+	return control.Inherit(a.SocketPath(), os.NewFile(uintptr(former.Socket), "control socket"))
 }
 
 func (a *App) configName() string {

@@ -36,6 +36,7 @@ func superviseCommand(io IO) *cli.Command {
 			superviseStopCommand(io),
 			superviseRestartCommand(io),
 			superviseReloadCommand(io),
+			superviseUpgradeCommand(io),
 			superviseSignalCommand(io),
 			superviseLogsCommand(io),
 			superviseStatusCommand(io),

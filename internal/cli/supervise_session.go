@@ -124,7 +124,11 @@ func (s *session) supervise() (supervise.Report, error) {
 		Output: s.output,
 		Begun:  s.begun,
 		Log:    s.log,
+		Bound:  s.bound(),
 	})
+	if errors.Is(err, app.ErrRehearsed) {
+		_, err = fmt.Fprintln(s.io.Stdout, app.RehearsalAnswer)
+	}
 	if s.endedEarly(err) {
 		err = nil
 		if s.then != nil {
@@ -142,6 +146,14 @@ func (s *session) supervise() (supervise.Report, error) {
 func (s *session) endedEarly(err error) bool {
 	_, bySignal := errors.AsType[*signalError](err)
 	return s.ctx.Err() != nil && (bySignal || errors.Is(err, context.Canceled))
+}
+
+// bound says why this run cannot become another program; empty: it can.
+func (s *session) bound() string {
+	if s.then != nil {
+		return "it waits for the end of the command of --" + flagThen
+	}
+	return ""
 }
 
 func (s *session) begun(supervisor *app.Supervisor) {

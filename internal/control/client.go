@@ -69,6 +69,14 @@ func (c *Client) Reload(ctx context.Context, dryRun bool) (plan supervise.Plan, 
 	return plan, err
 }
 
+// Upgrade makes the supervising process the procops at an absolute path. When it has
+// become that, the connection is closed and the error is fault.Unreachable: ask the
+// status whether there was one upgrade more.
+func (c *Client) Upgrade(ctx context.Context, program string) error {
+	var nothing struct{}
+	return c.ask(ctx, http.MethodPost, pathUpgrade, upgradeRequest{Program: program}, &nothing)
+}
+
 // Shutdown asks the tree to go down and returns when it is asked. The second
 // time it hurries.
 func (c *Client) Shutdown(ctx context.Context) error {

@@ -57,6 +57,8 @@ func (f *fake) Logs(ctx context.Context, r supervise.LogRequest, emit func(super
 
 func (f *fake) WaitReady(ctx context.Context, names []string) error { return f.wait(ctx, names) }
 
+func (f *fake) Upgrade(context.Context, string) error { return nil }
+
 func (f *fake) Shutdown(ctx context.Context) error { return f.shutdown(ctx) }
 
 // healthy answers to status.

@@ -6,6 +6,8 @@
 //	POST /v1/do        an action (supervise.Request) -> []supervise.Result
 //	POST /v1/wait      until {"names": [...]} are ready (none: all) -> {}
 //	POST /v1/logs      output (supervise.LogRequest) -> supervise.LogLine, one JSON object a line
+//	POST /v1/reload    the config is read again ({"dry_run": true}: only looked at) -> supervise.Plan
+//	POST /v1/upgrade   procops becomes {"program": "/path"}; on success the connection is closed without an answer
 //	POST /v1/shutdown  the tree goes down; the second time it hurries
 //
 // A refusal is {"error": {"kind", "message", "hint"}}; kind is the exit code of
@@ -35,6 +37,9 @@ type Supervisor interface {
 	// Reload reads the config again and brings the tree to it; with dryRun it
 	// only says what it would do.
 	Reload(ctx context.Context, dryRun bool) (supervise.Plan, error)
+	// Upgrade makes the supervising process the procops at an absolute path. It
+	// returns only if that is not to be or has failed.
+	Upgrade(ctx context.Context, program string) error
 	// Shutdown asks the tree to go down and returns when it is asked. The
 	// second time it hurries.
 	Shutdown(ctx context.Context) error

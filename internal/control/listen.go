@@ -26,7 +26,7 @@ const dialTimeout = time.Second
 //
 // Two calls at the same moment are kept apart by the caller's lock on the state
 // directory.
-func Listen(path string) (net.Listener, error) {
+func Listen(path string) (Listener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
@@ -41,6 +41,23 @@ func Listen(path string) (net.Listener, error) {
 		return nil, conflict(path)
 	}
 	if err != nil {
+		return nil, cannotListen(path, err)
+	}
+	return own(path, l)
+}
+
+// Listener listens for operators.
+type Listener interface {
+	net.Listener
+	// File returns a copy of the socket, for another program in this process.
+	File() (*os.File, error)
+}
+
+// Inherit goes on listening on a socket that another program in this process was
+// listening on. It closes file.
+func Inherit(path string, file *os.File) (Listener, error) {
+	l, err := net.FileListener(file)
+	if err := errors.Join(err, file.Close()); err != nil {
 		return nil, cannotListen(path, err)
 	}
 	return own(path, l)
@@ -107,20 +124,22 @@ func cannotListen(path string, err error) error {
 // listener removes its socket when it is closed, unless another has taken the
 // place.
 type listener struct {
-	net.Listener
+	*net.UnixListener
 	path string
 	file os.FileInfo
 }
 
-func own(path string, l net.Listener) (net.Listener, error) {
-	if u, ok := l.(*net.UnixListener); ok {
-		u.SetUnlinkOnClose(false) // by a name that may go through a closed descriptor
+func own(path string, l net.Listener) (Listener, error) {
+	u, ok := l.(*net.UnixListener)
+	if !ok {
+		return nil, errors.Join(cannotListen(path, fmt.Errorf("it is a %T", l)), l.Close())
 	}
+	u.SetUnlinkOnClose(false) // by a name that may go through a closed descriptor
 	file, err := os.Lstat(path)
 	if err != nil {
 		return nil, errors.Join(cannotListen(path, err), l.Close())
 	}
-	return &listener{Listener: l, path: path, file: file}, nil
+	return &listener{UnixListener: u, path: path, file: file}, nil
 }
 
 // Close stops listening and removes the socket.
@@ -129,5 +148,5 @@ func (l *listener) Close() error {
 	if now, statErr := os.Lstat(l.path); statErr == nil && os.SameFile(l.file, now) {
 		err = os.Remove(l.path)
 	}
-	return errors.Join(err, l.Listener.Close())
+	return errors.Join(err, l.UnixListener.Close())
 }

@@ -114,6 +114,14 @@ func (s *Server) handler() http.Handler {
 		plan, err := s.supervisor.Reload(r.Context(), request.DryRun)
 		s.answer(w, plan, err)
 	})
+	mux.HandleFunc("POST "+pathUpgrade, func(w http.ResponseWriter, r *http.Request) {
+		var request upgradeRequest
+		if err := s.read(w, r, &request); err != nil {
+			s.answer(w, nil, err)
+			return
+		}
+		s.answer(w, struct{}{}, s.supervisor.Upgrade(r.Context(), request.Program))
+	})
 	mux.HandleFunc("POST "+pathShutdown, func(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, struct{}{}, s.supervisor.Shutdown(r.Context()))
 	})

@@ -16,6 +16,7 @@ const (
 	pathWait     = "/v1/wait"
 	pathLogs     = "/v1/logs"
 	pathReload   = "/v1/reload"
+	pathUpgrade  = "/v1/upgrade"
 	pathShutdown = "/v1/shutdown"
 )
 
@@ -27,6 +28,11 @@ type waitRequest struct {
 // reloadRequest is the body of a request to pathReload.
 type reloadRequest struct {
 	DryRun bool `json:"dry_run,omitempty"`
+}
+
+// upgradeRequest is the body of a request to pathUpgrade.
+type upgradeRequest struct {
+	Program string `json:"program"`
 }
 
 // problem is an error on the wire.

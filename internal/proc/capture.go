@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -41,6 +42,10 @@ type capture struct {
 	buf  *[MaxLine]byte // nil while the stream is silent
 	n    int            // bytes of an unfinished line in buf
 	rest []byte         // the same while there is no buf
+
+	pausing atomic.Bool   // reading is to end without the end of the stream
+	stopped chan struct{} // closed when the goroutine that reads has ended
+	ended   bool          // the stream has come to its end; valid after stopped
 }
 
 // newCapture makes a pipe and returns the end for the child, too.
@@ -60,15 +65,55 @@ func newCapture(stream Stream, pool *buffers) (*capture, *os.File, error) {
 
 // newCaptureOf makes a capture of our end of a pipe, which does not block.
 func newCaptureOf(ours *os.File, stream Stream, pool *buffers) *capture {
-	return &capture{stream: stream, file: ours, pool: pool}
+	stopped := make(chan struct{})
+	close(stopped)
+	return &capture{stream: stream, file: ours, pool: pool, stopped: stopped}
 }
 
-// run reads until the end, or until abandon's delay is over.
-func (c *capture) run() {
-	defer c.file.Close() //nolint:errcheck // a pipe that was read: nothing can be lost
+// read reads a stream of p, in a goroutine, until its end or until it is paused.
+func (h *Host) read(p *Process, c *capture) {
+	stopped := make(chan struct{})
+	c.stopped = stopped
+	h.ended.Go(func() {
+		defer close(stopped)
+		if c.ended = c.run(); c.ended {
+			p.streamEnded()
+		}
+	})
+}
+
+// pause ends the reading and returns when nobody reads any more.
+func (c *capture) pause() {
+	c.pausing.Store(true)
+	_ = c.file.SetReadDeadline(time.Unix(1, 0)) // fails only when it is closed
+	<-c.stopped
+}
+
+// resume prepares for reading on after a pause; it reports whether there is
+// something to read.
+func (c *capture) resume() bool {
+	c.pausing.Store(false)
+	_ = c.file.SetReadDeadline(time.Time{})
+	return !c.ended
+}
+
+// handed returns the descriptor of a paused stream and what was read of its
+// unfinished line.
+func (c *capture) handed() (fd int, rest []byte, open bool) {
+	conn, err := c.file.SyscallConn()
+	if c.ended || err != nil {
+		return 0, nil, false
+	}
+	err = conn.Control(func(number uintptr) { fd = int(number) })
+	return fd, c.rest, err == nil
+}
+
+// run reads until the end, or until abandon's delay is over, and closes the file;
+// or until it is paused, and returns false.
+func (c *capture) run() (ended bool) {
 	conn, err := c.file.SyscallConn()
 	if err != nil {
-		return
+		return true
 	}
 	var n int
 	var failed syscall.Errno
@@ -78,6 +123,10 @@ func (c *capture) run() {
 	}
 	for {
 		if err := conn.Read(read); err != nil {
+			if c.pausing.Load() {
+				c.putAside()
+				return false
+			}
 			c.lookOnce(conn)
 			break
 		}
@@ -87,6 +136,18 @@ func (c *capture) run() {
 		c.deliver(n)
 	}
 	c.finish()
+	_ = c.file.Close() // a pipe that was read: nothing can be lost
+	return true
+}
+
+// putAside keeps the unfinished line without a buffer.
+func (c *capture) putAside() {
+	if c.buf == nil {
+		return
+	}
+	c.rest = append(c.rest[:0], c.buf[:c.n]...)
+	c.pool.put(c.buf)
+	c.buf, c.n = nil, 0
 }
 
 // lookOnce takes what the pipe holds without waiting for more.
@@ -115,9 +176,7 @@ func (c *capture) read(fd int) (int, syscall.Errno) {
 			continue
 		}
 		if errno == syscall.EAGAIN && c.n <= keepSmall {
-			c.rest = append(c.rest[:0], c.buf[:c.n]...)
-			c.pool.put(c.buf)
-			c.buf = nil
+			c.putAside()
 		}
 		return n, errno
 	}

@@ -50,6 +50,9 @@ func (g *guard) start() error {
 	}
 	theirs, ours := os.NewFile(uintptr(fds[0]), "guard"), os.NewFile(uintptr(fds[1]), "guard")
 	defer theirs.Close() //nolint:errcheck // the guard has its own
+	// Not while the Host is handed over: the guard would take that for its end.
+	g.host.starts.RLock()
+	defer g.host.starts.RUnlock()
 	null := int(g.host.null.Fd())
 	l := &launch{
 		path:     "/proc/self/exe",
@@ -96,6 +99,17 @@ func (g *guard) run() {
 			p.started = time.Now()
 		}
 	}
+}
+
+// handed describes the guard for the next procops in this process; nil while there
+// is none. The reaper's lock is held.
+func (g *guard) handed() *HandedGuard {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.process.group.reaped {
+		return nil
+	}
+	return &HandedGuard{PID: g.process.PID(), Pipe: int(g.pipe.Fd())}
 }
 
 func (g *guard) current() *Process {

@@ -37,6 +37,8 @@ type Host struct {
 	spawner *spawner
 	guard   *guard // nil without
 
+	handed map[int]*Process // of a former procops in this process, by pid
+
 	subreaper bool
 	signals   chan os.Signal
 	starts    sync.RWMutex  // held for reading during a start
@@ -58,6 +60,9 @@ type HostOptions struct {
 	RunToken string
 	// Subreaper makes procops the parent of descendants whose parent has ended.
 	Subreaper bool
+	// Handover is what a former procops in this process has left (Replace); nil: there
+	// was none.
+	Handover *Handover
 	// OnStray is told of a reaped child that was not started by this Host.
 	OnStray func(pid int, exit Exit)
 }
@@ -94,6 +99,13 @@ func NewHost(o HostOptions) (*Host, error) {
 	if h.token != "" {
 		h.marker = h.token + ":" + rand.Text()
 	}
+	if o.Handover != nil {
+		h.marker = o.Handover.Marker
+		if err := h.takeOver(o.Handover); err != nil {
+			claimed.Store(false)
+			return nil, errors.Join(err, null.Close())
+		}
+	}
 	h.spawner = newSpawner(h.reaper)
 	signal.Notify(h.signals, syscall.SIGCHLD)
 	h.ended.Go(func() { h.reaper.run(h.signals, h.stop) })
@@ -118,6 +130,9 @@ func (h *Host) adopt(o HostOptions) error {
 			return err
 		}
 		h.guard = g
+	}
+	if o.Handover != nil && o.Handover.Guard != nil {
+		return h.relieve(o.Handover.Guard)
 	}
 	return nil
 }
@@ -152,6 +167,7 @@ func (h *Host) start(s *Spec) (*Process, error) {
 		return nil, err
 	}
 	p := h.newProcess(s.Argv[0])
+	p.survives = s.Survive != ""
 	files, err := h.connect(s, p)
 	if err != nil {
 		return nil, err
@@ -168,7 +184,7 @@ func (h *Host) start(s *Spec) (*Process, error) {
 		p.group.slot = p.group.table.acquire()
 		l.slot = p.group.slot
 	}
-	if err := h.spawner.start(l, p, h.quit); err != nil {
+	if err := h.spawn(l, p, s.Tied); err != nil {
 		p.group.table.release(p.group.slot)
 		for _, c := range p.group.captures {
 			_ = c.file.Close()
@@ -176,12 +192,17 @@ func (h *Host) start(s *Spec) (*Process, error) {
 		return nil, err
 	}
 	for _, c := range files.captures {
-		h.ended.Go(func() {
-			c.run()
-			p.streamEnded()
-		})
+		h.read(p, c)
 	}
 	return p, nil
+}
+
+// spawn starts the program, tied to the calling thread or to the spawner's.
+func (h *Host) spawn(l *launch, p *Process, tied bool) error {
+	if tied {
+		return h.spawner.startHere(l, p, h.quit)
+	}
+	return h.spawner.start(l, p, h.quit)
 }
 
 // launch looks up the program and takes over what needs no looking up.
@@ -211,6 +232,7 @@ func (h *Host) launch(s *Spec) (*launch, error) {
 func (h *Host) newProcess(name string) *Process {
 	return &Process{
 		name:     name,
+		host:     h,
 		reaper:   h.reaper,
 		identity: Identity{Boot: h.boot},
 		exited:   make(chan struct{}),

@@ -14,6 +14,7 @@ const abandonDelay = 250 * time.Millisecond
 // Process is a program that a Host has started, and its process group.
 type Process struct {
 	name     string // argv[0], for errors
+	host     *Host
 	reaper   *reaper
 	identity Identity
 	started  time.Time
@@ -22,6 +23,7 @@ type Process struct {
 	group    group
 	exit     Exit     // valid after exited
 	pidfd    *os.File // of one that is no child of procops
+	survives bool     // a procops that is killed
 }
 
 // group is what of the process is still there. The reaper's lock guards it.

@@ -2,6 +2,7 @@ package proc
 
 import (
 	"runtime"
+	"sync"
 	"time"
 )
 
@@ -11,6 +12,7 @@ import (
 type spawner struct {
 	reaper   *reaper
 	requests chan *spawn
+	one      sync.Mutex // held during a start
 }
 
 // spawn asks for a start.
@@ -41,6 +43,8 @@ func (s *spawner) run(quit <-chan struct{}) {
 // serve starts a program. The reaper's lock is not held meanwhile: execve can
 // take long on a slow file system.
 func (s *spawner) serve(request *spawn) error {
+	s.one.Lock()
+	defer s.one.Unlock()
 	s.reaper.begin()
 	request.process.started = time.Now()
 	pid, err := request.launch.run()
@@ -50,6 +54,16 @@ func (s *spawner) serve(request *spawn) error {
 	}
 	s.reaper.register(request.process, pid)
 	return nil
+}
+
+// startHere starts a program from the calling thread.
+func (s *spawner) startHere(l *launch, p *Process, quit <-chan struct{}) error {
+	select {
+	case <-quit:
+		return ErrClosed
+	default:
+		return s.serve(&spawn{launch: l, process: p})
+	}
 }
 
 // start hands a start to the thread and waits for its result.

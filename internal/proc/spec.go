@@ -22,6 +22,11 @@ type Spec struct {
 	// until then. Without a terminal, or with Session, it does nothing.
 	Foreground bool
 
+	// Tied ties the life of the program to the calling goroutine's thread, which the
+	// caller has locked (runtime.LockOSThread) and keeps as long as the program runs:
+	// then it goes on when Replace is called from there. Otherwise it is tied to a
+	// thread of the Host.
+	Tied bool
 	// Survive, when set, lets the program outlive a procops that is killed: the next
 	// one finds it by this name (Survivors) and can take it back (Host.TakeBack). It
 	// is up to 32 letters, digits, "_" or "-". Captured output waits in its pipes

@@ -128,7 +128,7 @@ func (h *Host) takeBack(id Identity, output func(Line)) (*Process, error) {
 		return nil, errors.Join(err, file.Close())
 	}
 	p := h.newProcess(commandName(id.PID))
-	p.identity, p.started, p.pidfd = id, startedAt(id.Start), file
+	p.identity, p.started, p.pidfd, p.survives = id, startedAt(id.Start), file, true
 	for _, stream := range []Stream{Stdout, Stderr} {
 		if c := h.recapture(id.PID, stream, output); c != nil {
 			p.group.captures = append(p.group.captures, c)
@@ -144,10 +144,7 @@ func (h *Host) follow(p *Process) {
 	captures := slices.Clone(p.group.captures)
 	h.reaper.include(p)
 	for _, c := range captures {
-		h.ended.Go(func() {
-			c.run()
-			p.streamEnded()
-		})
+		h.read(p, c)
 	}
 	if p.pidfd != nil {
 		h.ended.Go(func() { h.reaper.await(p, h.stop) })

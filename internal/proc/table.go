@@ -80,6 +80,12 @@ func (t *table) confirm(s *slot, start uint64) {
 	atomic.StoreUint64((*uint64)(&s.start), start)
 }
 
+// enter fills a slot with a leader that runs already.
+func (t *table) enter(s *slot, id Identity) {
+	atomic.StoreUint64((*uint64)(&s.start), id.Start)
+	atomic.StoreUint32((*uint32)(&s.pid), uint32(id.PID))
+}
+
 // release frees a slot; nil is none.
 func (t *table) release(s *slot) {
 	if t == nil || s == nil {

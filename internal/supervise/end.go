@@ -12,8 +12,7 @@ import (
 )
 
 // watch brings what a run says, and its end, to the loop.
-func (s *Supervisor) watch(p *process, number int, child *proc.Process, ch channel) {
-	finish := s.listen(p, number, child, ch)
+func (s *Supervisor) watch(p *process, number int, child *proc.Process, finish func()) {
 	select {
 	case <-child.Exited():
 		s.post(func() { s.exited(p, number) })

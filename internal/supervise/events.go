@@ -56,6 +56,13 @@ type reloadData struct {
 	Updated   []string `json:"updated,omitempty" doc:"processes and groups that go on under new rules"`
 }
 
+// upgradeData says what procops has become.
+type upgradeData struct {
+	PID       int    `json:"pid" doc:"process id of procops, which stays the same"`
+	Processes int    `json:"processes" doc:"how many processes the tree has"`
+	Program   string `json:"program" doc:"path of the program that supervises now"`
+}
+
 // linkData says what a log link of a chain says.
 type linkData struct {
 	Message string `json:"message" doc:"the link's text, filled in"`
@@ -64,6 +71,7 @@ type linkData struct {
 var (
 	eventStarted      = event.Define[treeData]("supervise.started", "Supervision of a tree has begun.")
 	eventReloaded     = event.Define[reloadData]("supervise.reloaded", "The tree was brought to a new config.")
+	eventUpgraded     = event.Define[upgradeData]("supervise.upgraded", "Procops has become another program and supervises on; no process was stopped.")
 	eventStopped      = event.Define[treeData]("supervise.stopped", "Supervision has ended; nothing of the tree runs any more.")
 	eventFailed       = event.Define[failedData]("supervise.failed", "The failure of the subject, which no chain settled, ends supervision.")
 	eventExited       = event.Define[exitData]("supervise.process.exited", "A run of a process has ended.")
@@ -84,7 +92,7 @@ var (
 // Events describes the event types of this package.
 func Events() []event.Description {
 	list := []event.Description{
-		eventStarted.Describe(), eventReloaded.Describe(), eventStopped.Describe(), eventFailed.Describe(),
+		eventStarted.Describe(), eventReloaded.Describe(), eventUpgraded.Describe(), eventStopped.Describe(), eventFailed.Describe(),
 		eventExited.Describe(), eventLog.Describe(), eventGroupRestart.Describe(),
 	}
 	for _, s := range States() {

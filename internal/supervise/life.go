@@ -19,6 +19,8 @@ type run struct {
 	stuck   bool   // SIGKILL did not end it
 	healthy *time.Timer
 
+	listener *listener
+
 	inspection context.CancelFunc // ends the check of its readiness, or later of its life
 	obstacle   string             // the answer to the last check, when that was not good
 	pulse      pulse
@@ -46,6 +48,19 @@ func newRun(child *proc.Process) *run {
 func (r *run) rest() {
 	r.inspection()
 	r.healthy.Stop()
+}
+
+// pause ends the hearing of what the run says and writes: it waits. Checks that
+// procops makes go on.
+func (r *run) pause() {
+	r.child.Pause()
+	r.listener.pause()
+}
+
+// resume undoes pause.
+func (r *run) resume() {
+	r.listener.resume()
+	r.child.Resume()
 }
 
 // note keeps what was said.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -38,6 +39,7 @@ type notifySocket struct {
 	name     string
 	conn     *net.UnixConn
 	finished chan struct{}
+	paused   atomic.Bool
 }
 
 // notifyPrefix is what the names of these sockets begin with.
@@ -60,11 +62,53 @@ func listenNotify(name string) (*notifySocket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open a socket for sd_notify: %w", err)
 	}
+	return newNotifySocket(name, conn)
+}
+
+// inheritNotifySocket opens the socket that a former supervisor in this process has
+// handed over.
+func inheritNotifySocket(h handedChannel) (*notifySocket, error) {
+	file := os.NewFile(uintptr(h.FD), h.Name)
+	conn, err := net.FilePacketConn(file)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return nil, err
+	}
+	return newNotifySocket(h.Name, conn)
+}
+
+func newNotifySocket(name string, conn net.PacketConn) (*notifySocket, error) {
 	unixConn, ok := conn.(*net.UnixConn)
 	if !ok {
 		return nil, errors.Join(fmt.Errorf("cannot open a socket for sd_notify: it is a %T", conn), conn.Close())
 	}
 	return &notifySocket{name: name, conn: unixConn, finished: make(chan struct{})}, nil
+}
+
+func (n *notifySocket) pause() {
+	n.paused.Store(true)
+	_ = n.conn.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed socket
+}
+
+func (n *notifySocket) resume() {
+	n.paused.Store(false)
+	_ = n.conn.SetReadDeadline(time.Time{})
+}
+
+func (n *notifySocket) handed() handedChannel {
+	fd, err := descriptor(n.conn)
+	if err != nil {
+		return handedChannel{}
+	}
+	return handedChannel{FD: fd, Name: n.name}
+}
+
+// descriptor returns the number of an open descriptor, without touching it.
+func descriptor(of syscall.Conn) (number int, err error) {
+	raw, err := of.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { number = int(fd) })
+	}
+	return number, err
 }
 
 // passCredentials has the kernel say who sends. It is called before the socket
@@ -95,16 +139,23 @@ func (n *notifySocket) finish() {
 
 // listen reads messages until there is an empty one from procops itself. The descriptors that come with a message are
 // closed when it has been heard: BARRIER=1 brings one for its sender to wait for.
-func (n *notifySocket) listen(child *proc.Process, hear func(notice)) {
+func (n *notifySocket) listen(child *proc.Process, hear func(notice)) (over bool) {
 	message := make([]byte, maxMessage)
 	control := make([]byte, syscall.CmsgSpace(syscall.SizeofUcred)+syscall.CmsgSpace(maxDescriptors*4))
-	defer func() { _ = n.conn.Close() }()
+	defer func() {
+		if over {
+			_ = n.conn.Close()
+		}
+	}()
 	var pace pace
 	for {
 		pace.wait(n.finished)
 		size, controlSize, flags, _, err := n.conn.ReadMsgUnix(message, control)
 		if errors.Is(err, net.ErrClosed) {
-			return
+			return true
+		}
+		if err != nil && n.paused.Load() {
+			return false
 		}
 		if err != nil {
 			continue // of this message; the pace keeps it from becoming a busy loop
@@ -112,7 +163,7 @@ func (n *notifySocket) listen(child *proc.Process, hear func(notice)) {
 		sender, descriptors := readControl(control[:controlSize])
 		switch {
 		case sender == os.Getpid() && size == 0:
-			return
+			return true
 		case sender == 0 || flags&syscall.MSG_TRUNC != 0:
 		case sender != child.PID() && !child.Includes(sender): // the leader may have ended since
 			hear(notice{stranger: sender})

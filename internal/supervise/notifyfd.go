@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
 
 	"procops/internal/proc"
 )
@@ -22,7 +25,33 @@ const maxUnready = 64 << 10
 type notifyPipe struct {
 	fd     int
 	ours   *os.File
-	theirs *os.File
+	theirs *os.File // nil once the process has its own
+	paused atomic.Bool
+}
+
+// inheritNotifyPipe opens the pipe that a former supervisor in this process has handed
+// over.
+func inheritNotifyPipe(ours, fd int) *notifyPipe {
+	syscall.CloseOnExec(ours)
+	return &notifyPipe{fd: fd, ours: os.NewFile(uintptr(ours), "readiness")}
+}
+
+func (n *notifyPipe) pause() {
+	n.paused.Store(true)
+	_ = n.ours.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed file
+}
+
+func (n *notifyPipe) resume() {
+	n.paused.Store(false)
+	_ = n.ours.SetReadDeadline(time.Time{})
+}
+
+func (n *notifyPipe) handed() handedChannel {
+	fd, err := descriptor(n.ours)
+	if err != nil {
+		return handedChannel{}
+	}
+	return handedChannel{FD: fd}
 }
 
 func openNotifyPipe(fd int) (*notifyPipe, error) {
@@ -48,23 +77,31 @@ func (n *notifyPipe) discard() {
 
 // listen reads until the newline. Then it closes the pipe, as s6 does: what
 // a process writes afterwards nobody would read.
-func (n *notifyPipe) listen(_ *proc.Process, hear func(notice)) {
-	_ = n.theirs.Close() // the process has its own by now, and is to be the last that holds it
-	defer func() { _ = n.ours.Close() }()
+func (n *notifyPipe) listen(_ *proc.Process, hear func(notice)) (over bool) {
+	if n.theirs != nil {
+		_ = n.theirs.Close() // the process has its own by now, and is to be the last that holds it
+		n.theirs = nil
+	}
+	defer func() {
+		if over {
+			_ = n.ours.Close()
+		}
+	}()
 	buffer := make([]byte, 512)
 	for total := 0; total < maxUnready; {
 		size, err := n.ours.Read(buffer)
 		if bytes.IndexByte(buffer[:size], '\n') >= 0 {
 			hear(notice{ready: true})
-			return
+			return true
 		}
 		switch total += size; {
 		case errors.Is(err, io.EOF):
 			hear(notice{unready: fmt.Sprintf("it closed descriptor %d without a newline", n.fd)})
-			return
+			return true
 		case err != nil:
-			return // finish was called
+			return !n.paused.Load() // finish was called
 		}
 	}
 	hear(notice{unready: fmt.Sprintf("it wrote %d bytes to descriptor %d without a newline", maxUnready, n.fd)})
+	return true
 }

@@ -28,14 +28,16 @@ const (
 // pipes: into the log file, the tail for failures, the readiness check, and to
 // those who follow.
 type output struct {
-	name    string
-	path    string // of the log file; empty when there is none
-	json    bool
-	file    *logging.File
-	queue   *logging.Queue
-	tail    atomic.Pointer[proc.Tail] // of the present run
-	hear    func(LogLine)             // of the supervisor; may be nil
-	pattern atomic.Pointer[pattern]
+	name  string
+	path  string // of the log file; empty when there is none
+	json  bool
+	file  *logging.File
+	queue *logging.Queue
+	// droppedBefore is what former supervisors in this process have dropped.
+	droppedBefore uint64
+	tail          atomic.Pointer[proc.Tail] // of the present run
+	hear          func(LogLine)             // of the supervisor; may be nil
+	pattern       atomic.Pointer[pattern]
 
 	audience *audience
 	stamp    stamp // of the last line
@@ -169,9 +171,9 @@ func (o *output) flush(ctx context.Context) error {
 
 func (o *output) dropped() uint64 {
 	if o.queue == nil {
-		return 0
+		return o.droppedBefore
 	}
-	return o.queue.Dropped()
+	return o.droppedBefore + o.queue.Dropped()
 }
 
 // reopen closes the log file and opens it again, for log rotation from outside.

@@ -11,7 +11,8 @@ import (
 func (s *Supervisor) Status(ctx context.Context) (Status, error) {
 	var running []proc.Identity // the answer gives the right to read it
 	st, err := learn(ctx, s, func() (Status, error) {
-		st := Status{PID: os.Getpid(), Started: s.began, Config: s.deps.Config, StateDir: s.deps.StateDir, Stopping: s.stopping}
+		st := Status{PID: os.Getpid(), Started: s.began, Config: s.deps.Config, StateDir: s.deps.StateDir, Stopping: s.stopping, Upgrades: s.upgrades}
+		st.Program, _ = os.Executable()
 		for _, p := range s.everything() {
 			st.Processes = append(st.Processes, p.status())
 			running = append(running, p.identity())

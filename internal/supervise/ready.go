@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"regexp"
-	"sync"
 	"time"
 
 	"procops/internal/proc"
@@ -16,10 +15,17 @@ type channel interface {
 	// prepare adds to spec what the process needs to speak.
 	prepare(spec *proc.Spec)
 	// listen tells hear what the process says, until finish is called or there is
-	// nothing more to hear. It closes the channel.
-	listen(child *proc.Process, hear func(notice))
+	// nothing more to hear; then it closes the channel and returns true. It returns
+	// false when pause was called.
+	listen(child *proc.Process, hear func(notice)) (over bool)
 	// finish ends listen, which first hears what has been said so far.
 	finish()
+	// pause ends listen; what is said from then on waits. resume comes before the next
+	// listen.
+	pause()
+	resume()
+	// handed describes a paused channel for the next supervisor.
+	handed() handedChannel
 	// discard closes the channel when there was nobody to listen to.
 	discard()
 }
@@ -35,7 +41,7 @@ func (p *process) openChannel() (channel, error) {
 	matched := p.output.arm(expr)
 	switch {
 	case matched != nil:
-		return &logChannel{matched: matched, finished: make(chan struct{})}, nil
+		return newLogChannel(matched), nil
 	case p.cfg.Ready.Notify:
 		return openNotifySocket()
 	case p.cfg.Ready.FD != 0:
@@ -60,35 +66,39 @@ func (c *ReadyConfig) pattern() (*regexp.Regexp, error) {
 type logChannel struct {
 	matched  <-chan struct{}
 	finished chan struct{}
+	paused   chan struct{}
+}
+
+func newLogChannel(matched <-chan struct{}) *logChannel {
+	return &logChannel{matched: matched, finished: make(chan struct{}), paused: make(chan struct{})}
 }
 
 func (*logChannel) prepare(*proc.Spec) {}
 
 func (l *logChannel) finish() { close(l.finished) }
 
+func (l *logChannel) pause() { close(l.paused) }
+
+func (l *logChannel) resume() { l.paused = make(chan struct{}) }
+
+func (*logChannel) handed() handedChannel { return handedChannel{} }
+
 func (*logChannel) discard() {}
 
-func (l *logChannel) listen(_ *proc.Process, hear func(notice)) {
+func (l *logChannel) listen(_ *proc.Process, hear func(notice)) (over bool) {
+	over = true
+	select {
+	case <-l.matched:
+	case <-l.finished:
+	case <-l.paused:
+		over = false
+	}
 	select {
 	case <-l.matched:
 		hear(notice{ready: true})
-	case <-l.finished:
-	}
-}
-
-// listen begins to hear what a run says. The returned function ends that, after
-// what was said so far has been heard.
-func (s *Supervisor) listen(p *process, number int, child *proc.Process, ch channel) (finish func()) {
-	if ch == nil {
-		return func() {}
-	}
-	var listener sync.WaitGroup
-	listener.Go(func() {
-		ch.listen(child, func(n notice) { s.post(func() { s.heard(p, number, n) }) })
-	})
-	return func() {
-		ch.finish()
-		listener.Wait()
+		return true
+	default:
+		return over
 	}
 }
 
@@ -105,7 +115,7 @@ func (s *Supervisor) awaitReady(p *process, speaks bool) {
 		return
 	}
 	if cfg.Timeout > 0 {
-		p.timer = s.after(cfg.Timeout.Std(), p, func() { s.overdue(p) })
+		p.timer = s.after(cfg.Timeout.Std()-time.Since(p.run.began), p, func() { s.overdue(p) })
 	}
 }
 

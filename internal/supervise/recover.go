@@ -152,7 +152,7 @@ func (p *process) channelAgain(id proc.Identity, ready bool) channel {
 		expr = nil
 	}
 	if matched := p.output.arm(expr); matched != nil {
-		return &logChannel{matched: matched, finished: make(chan struct{})}
+		return newLogChannel(matched)
 	}
 	return nil
 }

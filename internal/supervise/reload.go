@@ -149,7 +149,7 @@ func (s *Supervisor) apply(cfg Config, plan Plan) error {
 		switch {
 		case outputs[p.name] != nil:
 			p.output = outputs[p.name]
-			s.begin(p)
+			s.startWanted(p)
 		case slices.Contains(plan.Restarted, p.name):
 			halted = append(halted, s.renew(p, cfg.Process[p.name]))
 		default:
@@ -204,7 +204,7 @@ func (s *Supervisor) update(p *process, cfg ProcessConfig) {
 		s.watchLife(p)
 	}
 	if p.wanted && !before && p.state == StateStopped {
-		s.begin(p)
+		s.startWanted(p)
 	}
 }
 
@@ -230,7 +230,7 @@ func (s *Supervisor) renew(p *process, cfg ProcessConfig) *process {
 func (s *Supervisor) renewed(p *process) {
 	s.adopt(p)
 	p.again, p.halt = false, false
-	s.begin(p)
+	s.startWanted(p)
 }
 
 // adopt makes the config that p waits for its own, if there is one.
@@ -248,7 +248,7 @@ func (s *Supervisor) adopt(p *process) {
 	p.chain.reset()
 }
 
-func (s *Supervisor) begin(p *process) {
+func (s *Supervisor) startWanted(p *process) {
 	if p.wanted && p.state.AtRest() {
 		s.fire(p, TriggerStart, "")
 	}

@@ -3,6 +3,7 @@ package supervise
 import (
 	"context"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -26,6 +27,7 @@ type Deps struct {
 	Config   string        // path of the config, shown in Status
 	Env      []string      // "NAME=value", added to every process's environment
 	Output   func(LogLine) // hears every line of output; must not block; may be nil
+	Handover *Handover     // of the supervisor in whose place this one goes on; nil: none
 }
 
 // inboxLength is how much news may wait for the loop before those who bring it
@@ -50,6 +52,8 @@ type Supervisor struct {
 	hurry    context.CancelFunc
 	stopping bool
 	later    []func()  // effects on other nodes, after the present news is dealt with
+	upgrade  *upgrade  // under way; nil: none
+	upgrades int       // how often this process has become another program
 	waiters  []waiter  // operators who wait for something to come true
 	failures []Failure // in order of time, of processes that are given up or were raised
 }
@@ -86,22 +90,12 @@ func (s *Supervisor) Run(ctx context.Context) (Report, error) {
 	defer s.workers.Wait()
 	defer s.hurry()
 	defer close(s.done)
-	survivors, err := s.recover(ctx)
-	if err != nil {
+	// The children's lives are tied to this thread: see proc.Spec.Tied.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := s.begin(ctx); err != nil {
 		s.close()
 		return Report{}, err
-	}
-	s.journal.emit(eventStarted.New("", treeData{PID: os.Getpid(), Processes: len(s.tree.processes), ByHand: s.stoppedByHand()}))
-	for _, r := range survivors {
-		if err := s.takeBack(ctx, r); err != nil {
-			s.close()
-			return Report{}, err
-		}
-	}
-	for _, p := range s.tree.processes {
-		if p.wanted {
-			s.fire(p, TriggerStart, "")
-		}
 	}
 	s.loop(ctx)
 	if _, err := proc.SweepSurvivor(s.deps.RunToken, ""); err != nil { // who has left its group
@@ -110,6 +104,31 @@ func (s *Supervisor) Run(ctx context.Context) (Report, error) {
 	s.journal.emit(eventStopped.New("", treeData{PID: os.Getpid(), Processes: len(s.tree.processes)}))
 	s.close()
 	return s.report(), nil
+}
+
+// begin goes on in the place of a former supervisor in this process, or starts the
+// tree after it has made sure of what others have left.
+func (s *Supervisor) begin(ctx context.Context) error {
+	if s.deps.Handover != nil {
+		s.goOn(s.deps.Handover)
+		return nil
+	}
+	survivors, err := s.recover(ctx)
+	if err != nil {
+		return err
+	}
+	s.journal.emit(eventStarted.New("", treeData{PID: os.Getpid(), Processes: len(s.tree.processes), ByHand: s.stoppedByHand()}))
+	for _, r := range survivors {
+		if err := s.takeBack(ctx, r); err != nil {
+			return err
+		}
+	}
+	for _, p := range s.tree.processes {
+		if p.wanted {
+			s.fire(p, TriggerStart, "")
+		}
+	}
+	return nil
 }
 
 // loop deals with one piece of news after the other until all is at rest.
@@ -147,6 +166,7 @@ func (s *Supervisor) settle() {
 		close(w.done)
 		return true
 	})
+	s.tryUpgrade()
 }
 
 // over reports whether nothing runs and nothing will: everything is at rest,

@@ -60,13 +60,20 @@ func (s *Supervisor) spawn(p *process) {
 
 // enterRun makes a child the present run of p.
 func (s *Supervisor) enterRun(p *process, child *proc.Process, ch channel, t Trigger, reason string) {
-	number := p.runs
 	p.started++
+	s.attach(p, child, ch)
+	s.fire(p, t, reason)
+}
+
+// attach makes p hear of the life of its child.
+func (s *Supervisor) attach(p *process, child *proc.Process, ch channel) {
+	number := p.runs
 	p.run = newRun(child)
 	healthy := p.cfg.HealthyAfter.Std() - time.Since(child.Started())
 	p.run.healthy = time.AfterFunc(healthy, func() { s.post(func() { s.healthy(p, number) }) })
-	s.workers.Go(func() { s.watch(p, number, child, ch) })
-	s.fire(p, t, reason)
+	p.run.listener = s.listen(p, number, child, ch)
+	finish := p.run.listener.finish
+	s.workers.Go(func() { s.watch(p, number, child, finish) })
 }
 
 // startChild starts the child, with the channel by which it says that it is
@@ -96,6 +103,7 @@ func (p *process) spec(env []string) (proc.Spec, error) {
 		Argv:    p.cfg.Command,
 		Dir:     p.cfg.Dir,
 		Session: p.cfg.Session,
+		Tied:    true,
 		Output:  p.output.line,
 		Umask:   p.cfg.Umask,
 		Nice:    p.cfg.Nice,

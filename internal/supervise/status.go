@@ -8,7 +8,9 @@ type Status struct {
 	Started   time.Time       `json:"started"` // when supervision began
 	Config    string          `json:"config,omitempty"`
 	StateDir  string          `json:"state_dir"`
-	Stopping  bool            `json:"stopping"` // the whole tree is on its way down
+	Stopping  bool            `json:"stopping"`          // the whole tree is on its way down
+	Program   string          `json:"program,omitempty"` // path of the procops that supervises
+	Upgrades  int             `json:"upgrades"`          // how often it has become another program since supervision began
 	Processes []ProcessStatus `json:"processes"`
 	Tree      []Node          `json:"tree"`
 }

@@ -1,0 +1,121 @@
+package supervise
+
+import (
+	"sync"
+
+	"procops/internal/proc"
+)
+
+// listener hears what a run says over its channel, in a goroutine of its own. The
+// nil listener is that of a run without a channel.
+type listener struct {
+	ch    channel
+	child *proc.Process
+	hear  func(notice)
+
+	mu      sync.Mutex    // between those who pause it and the end of the run
+	working chan struct{} // closed when nobody listens
+	paused  bool
+	over    bool // the channel is closed; valid when nobody listens
+}
+
+// handedChannel describes a channel for the next supervisor. FD is 0 if there is
+// nothing to hand over.
+type handedChannel struct {
+	FD   int    `json:"fd,omitempty"`
+	Name string `json:"name,omitempty"` // of a socket for sd_notify
+}
+
+// listen begins to hear what a run says.
+func (s *Supervisor) listen(p *process, number int, child *proc.Process, ch channel) *listener {
+	if ch == nil {
+		return nil
+	}
+	l := &listener{ch: ch, child: child, hear: func(n notice) { s.post(func() { s.heard(p, number, n) }) }}
+	l.work()
+	return l
+}
+
+func (l *listener) work() {
+	working := make(chan struct{})
+	l.working = working
+	go func() {
+		defer close(working)
+		l.over = l.ch.listen(l.child, l.hear)
+	}()
+}
+
+// finish ends it, after what was said so far has been heard.
+func (l *listener) finish() {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.again()
+	l.ch.finish()
+	<-l.working
+}
+
+// pause returns when nobody listens any more: what is said waits.
+func (l *listener) pause() {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ch.pause()
+	<-l.working
+	l.paused = true
+}
+
+// resume undoes pause.
+func (l *listener) resume() {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.again()
+}
+
+func (l *listener) again() {
+	if !l.paused {
+		return
+	}
+	l.paused = false
+	l.ch.resume()
+	if !l.over {
+		l.work()
+	}
+}
+
+// handed describes the channel of a run that is paused.
+func (l *listener) handed() handedChannel {
+	if l == nil || l.over {
+		return handedChannel{}
+	}
+	return l.ch.handed()
+}
+
+// channelFrom opens the channel that a former supervisor has handed over.
+func (p *process) channelFrom(h *handedProcess) channel {
+	expr, err := p.cfg.Ready.pattern()
+	if err != nil || h.State != StateStarting {
+		expr = nil
+	}
+	matched := p.output.arm(expr)
+	switch {
+	case h.Channel.Name != "":
+		if ch, err := inheritNotifySocket(h.Channel); err == nil {
+			return ch
+		}
+		return nil
+	case h.Channel.FD != 0:
+		return inheritNotifyPipe(h.Channel.FD, p.cfg.Ready.FD)
+	case matched != nil:
+		return newLogChannel(matched)
+	default:
+		return nil
+	}
+}
