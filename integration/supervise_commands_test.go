@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"procops/integration/harness"
 )
@@ -64,6 +65,8 @@ type processStatus struct {
 	PID         int
 	Wanted      bool
 	Restarts    int
+	Since       time.Time
+	StatusText  string `json:"status_text"`
 }
 
 // webPID returns the process id of web.

@@ -147,12 +147,11 @@ func (s *Supervisor) rehearse(ctx context.Context, program string) error {
 
 // become replaces this program; it returns only if that fails.
 func (s *Supervisor) become(program string, tree supervise.Handover) error {
-	socket, err := s.listener.File()
+	socket, err := s.listener.Descriptor()
 	if err != nil {
-		return err
+		return fmt.Errorf("cannot hand over the control socket: %w", err)
 	}
-	defer socket.Close() //nolint:errcheck // a copy
-	h := handover{Lock: int(s.app.lock.Fd()), Socket: int(socket.Fd()), Tree: tree}
+	h := handover{Lock: int(s.app.lock.Fd()), Socket: socket, Tree: tree}
 	file, err := h.file()
 	if err != nil {
 		return fmt.Errorf("cannot hand over: %w", err)

@@ -46,6 +46,7 @@ type eventData struct {
 	Restarted []string `json:"restarted"`
 	Updated   []string `json:"updated"`
 	Process   string   `json:"process"`
+	Program   string   `json:"program"`
 	Message   string   `json:"message"`
 }
 
@@ -72,6 +73,8 @@ func (d describer) event(e event.Event) (notice, bool) {
 	case "supervise.reloaded":
 		return notice{fmt.Sprintf("reloaded: %d added, %d removed, %d restarted, %d updated",
 			len(data.Added), len(data.Removed), len(data.Restarted), len(data.Updated)), bold}, true
+	case "supervise.upgraded":
+		return notice{fmt.Sprintf("is %s now and supervises on, pid %d", data.Program, data.PID), bold}, true
 	case "supervise.stopped":
 		return notice{"all is down", bold}, true
 	case "supervise.failed":
@@ -97,7 +100,11 @@ func (d describer) process(name, what string, data eventData) (notice, bool) {
 	}
 	switch supervise.State(what) {
 	case supervise.StateStarting:
-		return notice{fmt.Sprintf("started, pid %d", data.PID), dim}, true
+		how := "started"
+		if data.Reason != "" {
+			how = data.Reason
+		}
+		return notice{fmt.Sprintf("%s, pid %d", how, data.PID), dim}, true
 	case supervise.StateRunning:
 		return notice{"ready", dim}, d.probed[name]
 	case supervise.StateBackoff:

@@ -64,9 +64,20 @@ func upgradeSupervisor(c *cli.Context, io IO) error {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(io.Stdout, "the supervisor (pid %d) is %s now; %d processes go on\n", status.PID, status.Program, len(status.Processes))
+		_, err = fmt.Fprintf(io.Stdout, "the supervisor (pid %d) is %s now; %s\n", status.PID, status.Program, goOn(status))
 		return err
 	})
+}
+
+// goOn says how many processes go on.
+func goOn(status supervise.Status) string {
+	running := 0
+	for _, p := range status.Processes {
+		if p.PID != 0 {
+			running++
+		}
+	}
+	return count(running, "process goes on", "processes go on")
 }
 
 // programOf returns the absolute path of the program to become.

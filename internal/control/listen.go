@@ -49,8 +49,8 @@ func Listen(path string) (Listener, error) {
 // Listener listens for operators.
 type Listener interface {
 	net.Listener
-	// File returns a copy of the socket, for another program in this process.
-	File() (*os.File, error)
+	// Descriptor returns the number of the socket, for another program in this process.
+	Descriptor() (int, error)
 }
 
 // Inherit goes on listening on a socket that another program in this process was
@@ -140,6 +140,14 @@ func own(path string, l net.Listener) (Listener, error) {
 		return nil, errors.Join(cannotListen(path, err), l.Close())
 	}
 	return &listener{UnixListener: u, path: path, file: file}, nil
+}
+
+func (l *listener) Descriptor() (number int, err error) {
+	raw, err := l.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { number = int(fd) })
+	}
+	return number, err
 }
 
 // Close stops listening and removes the socket.

@@ -260,3 +260,11 @@ func alive(t *testing.T, pidFile string) bool {
 	}
 	return syscall.Kill(pid, 0) == nil
 }
+
+// touch makes a file for which a script waits.
+func touch(t *testing.T, path string) {
+	t.Helper()
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
