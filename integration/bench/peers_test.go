@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,6 +32,7 @@ func peers() []peer {
 	return []peer{
 		{name: "procops", kills: 100, stop: syscall.SIGTERM, command: procopsCommand},
 		{name: "runsvdir", kills: 100, stop: syscall.SIGHUP, command: runsvdirCommand},
+		{name: "s6-svscan", kills: 100, stop: syscall.SIGTERM, command: s6Command},
 		// It restarts once a second: a few kills are enough to see that.
 		{name: "supervisord", kills: 9, stop: syscall.SIGTERM, command: supervisordCommand},
 	}
@@ -57,6 +59,18 @@ func runsvdirCommand(t *testing.T, s *harness.Sandbox, programs []string) []stri
 		}
 	}
 	return []string{"runsvdir", filepath.Join(s.Dir, "service")}
+}
+
+// s6Command makes all service directories beforehand, and room for them.
+func s6Command(t *testing.T, s *harness.Sandbox, programs []string) []string {
+	t.Helper()
+	for _, p := range programs {
+		run := s.WriteFile(filepath.Join("service", filepath.Base(p), "run"), fmt.Sprintf("#!/bin/sh\nexec %s 100000\n", p))
+		if err := os.Chmod(run, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return []string{"s6-svscan", "-c", strconv.Itoa(len(programs)), filepath.Join(s.Dir, "service")}
 }
 
 // supervisordCommand switches off the log files, which procops writes.

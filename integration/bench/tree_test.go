@@ -20,9 +20,13 @@ import (
 	"procops/integration/harness"
 )
 
-const (
-	children = 300
-	rounds   = 7
+// size is how large a tree is measured, and how often.
+type size struct{ children, rounds int }
+
+// The sizes of trees. runsvdir takes no more than a thousand.
+var (
+	middling = size{children: 300, rounds: 7}  //nolint:gochecknoglobals // constants, but for the language
+	large    = size{children: 1000, rounds: 3} //nolint:gochecknoglobals // as above
 )
 
 // sample is what one round with one supervisor has shown.
@@ -35,12 +39,18 @@ type sample struct {
 }
 
 // TestTree keeps 300 sleeps up with each supervisor in turn.
-func TestTree(t *testing.T) {
+func TestTree(t *testing.T) { measureTrees(t, middling) }
+
+// TestLargeTree keeps 1,000 sleeps up with each supervisor in turn.
+func TestLargeTree(t *testing.T) { measureTrees(t, large) }
+
+func measureTrees(t *testing.T, size size) {
+	t.Helper()
 	samples := map[string][]sample{}
-	for i := range rounds {
+	for i := range size.rounds {
 		for _, p := range peers() {
 			t.Run(fmt.Sprintf("%s round %d", p.name, i+1), func(t *testing.T) {
-				got := round(t, p)
+				got := round(t, p, size.children)
 				t.Logf("up %s, kill to exec %s, stop %s, RSS %.1f MB", got.up, median(got.restart), got.stop, megabytes(got.rss))
 				samples[p.name] = append(samples[p.name], got)
 			})
@@ -49,19 +59,21 @@ func TestTree(t *testing.T) {
 	if t.Failed() || len(samples) < len(peers()) { // -run has chosen some
 		return
 	}
-	heading(fmt.Sprintf("%d supervised sleeps, medians of %d rounds", children, rounds))
+	heading(fmt.Sprintf("%d supervised sleeps, medians of %d rounds", size.children, size.rounds))
 	fmt.Printf("%-12s %12s %16s %12s %10s %10s\n", "", "all up", "kill to exec", "all stopped", "RSS", "PSS")
 	for _, p := range peers() {
 		s := samples[p.name]
 		fmt.Printf("%-12s %9.1f ms %13.2f ms %9.1f ms %7.1f MB %7.1f MB\n", p.name,
 			millis(up(s)), millis(restart(s)), millis(stop(s)), rss(s), pss(s))
 	}
-	procops, runit, supervisord := samples["procops"], samples["runsvdir"], samples["supervisord"]
+	procops, runit, s6, supervisord := samples["procops"], samples["runsvdir"], samples["s6-svscan"], samples["supervisord"]
 	atMost(t, "all up, procops / runsvdir", ratio(up(procops), up(runit)), 1, "times")
+	atMost(t, "all up, procops / s6-svscan", ratio(up(procops), up(s6)), 1, "times")
 	atLeast(t, "all up, supervisord / procops", ratio(up(supervisord), up(procops)), 4, "times")
-	atMost(t, "resident memory of procops and its guard", rss(procops), 40, "MB")
+	atMost(t, "resident memory of procops and its guard", rss(procops), 40*float64(size.children)/float64(middling.children), "MB")
 	atMost(t, "median from SIGKILL to the successor's exec", millis(restart(procops)), 10, "ms")
 	atMost(t, "all stopped, procops / runsvdir", ratio(stop(procops), stop(runit)), 2, "times")
+	atMost(t, "all stopped, procops / s6-svscan", ratio(stop(procops), stop(s6)), 2, "times")
 }
 
 func up(s []sample) time.Duration {
@@ -98,7 +110,7 @@ func megabytes(bytes int64) float64 { return float64(bytes) / (1 << 20) }
 func ratio(a, b time.Duration) float64 { return float64(a) / float64(b) }
 
 // round starts a supervisor, kills children and stops it.
-func round(t *testing.T, p peer) (got sample) {
+func round(t *testing.T, p peer, children int) (got sample) {
 	t.Helper()
 	s := harness.NewShipped(t)
 	paths, executions := programs(t, filepath.Join(s.Dir, "bin"), children)
@@ -116,7 +128,7 @@ func round(t *testing.T, p peer) (got sample) {
 	// runsv waits a second before it restarts what has run for less than one.
 	<-time.After(1500 * time.Millisecond)
 	var pids map[string]int
-	pids, got.rss, got.pss = look(t, s)
+	pids, got.rss, got.pss = look(t, supervisor)
 	if len(pids) != children {
 		t.Fatalf("%d children run, want %d", len(pids), children)
 	}
@@ -125,17 +137,27 @@ func round(t *testing.T, p peer) (got sample) {
 	return got
 }
 
-// look returns the children that run, by name, and the memory of all others.
-func look(t *testing.T, s *harness.Sandbox) (pids map[string]int, rss, pss int64) {
-	t.Helper()
-	pids = map[string]int{}
-	for _, r := range s.Left() {
-		program := filepath.Base(strings.Fields(r.Command)[0])
-		if strings.HasPrefix(program, "sleep-") {
-			pids[program] = r.PID
-			continue
+// family returns the children that run below a supervisor, by name, and the pids of
+// its own processes: itself, its guard, its helpers.
+func family(supervisor *harness.Process) (children map[string]int, own []int) {
+	children, own = map[string]int{}, []int{supervisor.PID()}
+	for _, r := range harness.Descendants(supervisor.PID()) {
+		path, _, _ := strings.Cut(r.Command, " ")
+		if program := filepath.Base(path); strings.HasPrefix(program, "sleep-") {
+			children[program] = r.PID
+		} else {
+			own = append(own, r.PID)
 		}
-		rollup, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", r.PID))
+	}
+	return children, own
+}
+
+// look returns the children that run, by name, and the memory of all others.
+func look(t *testing.T, supervisor *harness.Process) (pids map[string]int, rss, pss int64) {
+	t.Helper()
+	pids, own := family(supervisor)
+	for _, pid := range own {
+		rollup, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 		if err != nil {
 			t.Fatal(err)
 		}
