@@ -61,28 +61,13 @@ func gearmanClient(c *cli.Context, io IO) (*gearman.Client, error) {
 
 // timeLimit returns a context with the limit of --timeout, if there is one; over
 // makes the error for when it is over.
-func timeLimit(c *cli.Context, over func(limit unit.Duration) error) (context.Context, func(), error) {
-	if !c.IsSet(flagTimeout) {
-		return c.Context, func() {}, nil
-	}
-	limit, err := positiveDuration(c, flagTimeout)
+func timeLimit(c *cli.Context, over func(limit unit.Duration) error) (context.Context, context.CancelFunc, error) {
+	limit, err := timeout(c)
 	if err != nil {
 		return nil, nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(c.Context, limit, over(unit.Duration(limit)))
+	ctx, cancel := withLimit(c.Context, limit, over(unit.Duration(limit)))
 	return ctx, cancel, nil
-}
-
-// positiveDuration reads a flag that is a time longer than 0.
-func positiveDuration(c *cli.Context, flag string) (time.Duration, error) {
-	d, err := unit.ParseDuration(c.String(flag))
-	if err == nil && d <= 0 {
-		err = fmt.Errorf("invalid duration %q: it must be longer than 0", c.String(flag))
-	}
-	if err != nil {
-		return 0, fault.Wrap(fault.Usage, err, "%s: --%s", commandName(c), flag)
-	}
-	return d, nil
 }
 
 // noAnswer is the error of commands that wait for no more than an answer.
@@ -136,7 +121,7 @@ func workerSubmitCommand(io IO) *cli.Command {
 		Flags: append(jobFlags(),
 			&cli.StringFlag{Name: "at", Usage: "not before this `TIME`, such as 2026-03-01T12:00:00Z or \"2026-03-01 12:00\""},
 			&cli.StringFlag{Name: "in", Usage: "not before this `TIME` from now has passed, such as 10m"},
-			&cli.StringFlag{Name: flagTimeout, Usage: "give up if no server has answered within this `TIME`", DefaultText: "answer_timeout of the config, for each server"},
+			timeoutFlag("give up if no server has answered within this `TIME`, besides answer_timeout of the config for each server"),
 			jsonFlag(),
 		),
 		Action: func(c *cli.Context) error {
@@ -176,8 +161,11 @@ func startOf(c *cli.Context, now time.Time) (time.Time, error) {
 	case at != "" && in != "":
 		return time.Time{}, fault.New(fault.Usage, "%s: --at and --in exclude each other", commandName(c))
 	case in != "":
-		delay, err := positiveDuration(c, "in")
-		return now.Add(delay), err
+		delay, err := unit.ParseDuration(in)
+		if err != nil {
+			return time.Time{}, fault.Wrap(fault.Usage, err, "%s: --in", commandName(c))
+		}
+		return now.Add(delay), nil
 	case at == "":
 		return time.Time{}, nil
 	}

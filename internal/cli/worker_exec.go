@@ -33,7 +33,7 @@ func workerExecCommand(io IO) *cli.Command {
 				"procops worker exec report --timeout 5m --json",
 			),
 		Flags: append(jobFlags(),
-			&cli.StringFlag{Name: flagTimeout, Usage: "give up if the job is not done within this `TIME`", DefaultText: "none"},
+			timeoutFlag("give up if the job is not done within this `TIME`"),
 			jsonFlag(),
 		),
 		Action: func(c *cli.Context) error { return workerExec(c, io) },

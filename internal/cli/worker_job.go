@@ -28,7 +28,7 @@ func workerJobCommand(io IO) *cli.Command {
 		Flags: []cli.Flag{
 			serverFlag(),
 			&cli.StringFlag{Name: "unique", Aliases: []string{"u"}, Usage: "ask for the job with this unique `KEY` instead"},
-			&cli.StringFlag{Name: flagTimeout, Usage: "give up if no server has answered within this `TIME`", DefaultText: "answer_timeout of the config, for each server"},
+			timeoutFlag("give up if no server has answered within this `TIME`, besides answer_timeout of the config for each server"),
 			jsonFlag(),
 		},
 		Action: func(c *cli.Context) error {
@@ -123,7 +123,7 @@ func workerPingCommand(io IO) *cli.Command {
 			examples("procops worker ping", "procops worker ping --server queue1 --server queue2:4731"),
 		Flags: []cli.Flag{
 			serverFlag(),
-			&cli.StringFlag{Name: flagTimeout, Usage: "give up if not all have answered within this `TIME`", DefaultText: "answer_timeout of the config, for each server"},
+			timeoutFlag("give up if not all have answered within this `TIME`, besides answer_timeout of the config for each server"),
 			jsonFlag(),
 		},
 		Action: func(c *cli.Context) error {

@@ -24,7 +24,10 @@ func ParseAddress(text string) (Address, error) {
 		return Address(filepath.Clean(path)), nil
 	}
 	host, port := text, defaultPort
-	if ip, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
+	if inner, ok := strings.CutPrefix(text, "["); ok && strings.HasSuffix(inner, "]") {
+		host = strings.TrimSuffix(inner, "]")
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
 		host = ip.String()
 	} else if strings.Contains(text, ":") {
 		host, port, err = net.SplitHostPort(text)

@@ -150,7 +150,7 @@ func (c *conn) work(p *wire.Packet, h Handle, each func(Update) error) (done boo
 // about checks that a packet is about the job that this connection waits for.
 func (c *conn) about(t wire.Type, id []byte, h Handle) error {
 	if string(id) != h.ID {
-		return c.strange("%s for %q", t, forPeople(string(id)))
+		return c.strange("%s for %s", t, forPeople(string(id)))
 	}
 	return nil
 }
@@ -414,7 +414,7 @@ func (c *Client) Ping(ctx context.Context, server Address) (time.Duration, error
 	took := time.Since(start)
 	echo, err := conn.last(p)
 	if err == nil && echo != text {
-		err = conn.strange("ECHO_RES with %q", forPeople(echo))
+		err = conn.strange("ECHO_RES with %s", forPeople(echo))
 	}
 	return took, err
 }
