@@ -22,9 +22,10 @@ func workerCommand(io IO) *cli.Command {
 			"[worker] of the config, else 127.0.0.1:4730. A job goes to the first one that\n" +
 			"takes it.\n\n" +
 			examples(
-				"procops worker submit resize < /dev/null      # in the background; prints a handle",
+				"procops worker submit mail 'some text'        # in the background; prints a handle",
 				"procops worker job 127.0.0.1:4730//H:host:12  # what has become of it",
 				"procops worker exec reverse 'some text'       # wait and print the result",
+				"procops worker ping                           # which servers answer",
 			),
 		Subcommands: []*cli.Command{
 			workerSubmitCommand(io), workerExecCommand(io), workerJobCommand(io), workerPingCommand(io),
