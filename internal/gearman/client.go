@@ -283,8 +283,9 @@ func noServer(why []error) error {
 	if len(why) == 1 && !down {
 		return why[0]
 	}
-	e := fault.New(fault.Unreachable, "%s", strings.Join(lines, "; "))
+	e := fault.New(fault.Failure, "%s", strings.Join(lines, "; "))
 	if down {
+		e.Kind = fault.Unreachable
 		e.Hint = "a Gearman job server, such as gearmand, must run there; --server and `servers` in [worker] of the config say where"
 	}
 	return e

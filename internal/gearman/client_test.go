@@ -128,6 +128,36 @@ func TestSubmitTriesTheNext(t *testing.T) {
 	}
 }
 
+func TestSubmitNobodyTakes(t *testing.T) {
+	full := func(t *testing.T, c *peer) {
+		c.want(t, wire.SubmitJobBg)
+		c.say(t, wire.Error, "QUEUE_ERROR", "Job queue is full")
+		c.untilGone()
+	}
+	for name, c := range map[string]struct {
+		servers []Address
+		kind    fault.Kind
+		hints   int
+	}{
+		"one down":       {[]Address{nobody(t)}, fault.Unreachable, 1},
+		"two down":       {[]Address{nobody(t), nobody(t)}, fault.Unreachable, 1},
+		"full":           {[]Address{serve(t, full)}, fault.Failure, 0},
+		"both full":      {[]Address{serve(t, full), serve(t, full)}, fault.Failure, 0},
+		"full, and down": {[]Address{serve(t, full), nobody(t)}, fault.Unreachable, 1},
+	} {
+		_, err := client(c.servers...).SubmitBackground(t.Context(), Job{Function: "f"})
+		if !fault.Is(err, c.kind) || len(fault.Hints(err)) != c.hints {
+			t.Errorf("%s: %v (%d), hints %q", name, err, fault.ExitCode(err), fault.Hints(err))
+			continue
+		}
+		for _, server := range c.servers {
+			if !strings.Contains(err.Error(), string(server)+": ") {
+				t.Errorf("%s: %v does not tell of %s", name, err, server)
+			}
+		}
+	}
+}
+
 // TestSubmitOnce has a server go away, or answer nonsense, when it may have
 // accepted the job: no other server may get it then.
 func TestSubmitOnce(t *testing.T) {
