@@ -40,10 +40,11 @@ func workerExecCommand(io IO) *cli.Command {
 	}
 }
 
-// errTooLong says that a job was not done in time.
-type errTooLong struct{ limit unit.Duration }
+// tooLongError says that a job was not done in time.
+type tooLongError struct{ limit unit.Duration }
 
-func (e errTooLong) Error() string { return fmt.Sprintf("it is not done within %s", e.limit) }
+// Error tells the limit.
+func (e tooLongError) Error() string { return fmt.Sprintf("it is not done within %s", e.limit) }
 
 func workerExec(c *cli.Context, io IO) error {
 	job, err := jobOf(c, io)
@@ -54,7 +55,7 @@ func workerExec(c *cli.Context, io IO) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel, err := timeLimit(c, func(limit unit.Duration) error { return errTooLong{limit} })
+	ctx, cancel, err := timeLimit(c, func(limit unit.Duration) error { return tooLongError{limit} })
 	if err != nil {
 		return err
 	}
@@ -68,7 +69,7 @@ func workerExec(c *cli.Context, io IO) error {
 	if show.result != nil {
 		err = show.printJSON(job, err)
 	}
-	if _, late := errors.AsType[errTooLong](err); late {
+	if _, late := errors.AsType[tooLongError](err); late {
 		printError(io.Stderr, err)
 		return exit(exitTimeout)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -213,7 +214,7 @@ func TestEachJobHasItsKey(t *testing.T) {
 		c.say(t, wire.JobCreated, "H:1")
 		c.untilGone()
 	}
-	c := client(serve(t, reads, reads, reads))
+	c := client(serve(t, slices.Repeat([]script{reads}, 3)...))
 	for _, unique := range []string{"", "", "mine"} {
 		if _, err := c.SubmitBackground(t.Context(), Job{Function: "f", Unique: unique}); err != nil {
 			t.Fatal(err)
@@ -326,7 +327,9 @@ func TestExecuteEnds(t *testing.T) {
 			"cannot wait for job H:1: 127.0.0.1:", fault.Unreachable,
 		},
 		"gone in small data": {
-			func(_ *testing.T, c *peer) { _, _ = io.WriteString(c, "\x00RES\x00\x00\x00\x1c\x00\x00\x00\x0aH:1\x00") },
+			func(_ *testing.T, c *peer) {
+				_, _ = io.WriteString(c, "\x00RES\x00\x00\x00\x1c\x00\x00\x00\x0aH:1\x00")
+			},
 			"it has closed the connection", fault.Unreachable,
 		},
 		"gone in large data": {
@@ -461,7 +464,7 @@ func TestContextEnds(t *testing.T) {
 // TestSilentServer has servers that accept a connection and nothing more.
 func TestSilentServer(t *testing.T) {
 	silent := func(_ *testing.T, c *peer) { c.untilGone() }
-	c := client(serve(t, silent, silent, silent))
+	c := client(serve(t, slices.Repeat([]script{silent}, 3)...))
 	c.cfg.AnswerTimeout = unit.Duration(20 * time.Millisecond)
 	want := "no answer within 20ms"
 	if _, err := c.SubmitBackground(t.Context(), Job{Function: "f"}); !fault.Is(err, fault.Unreachable) || !strings.HasSuffix(err.Error(), want) {
