@@ -57,6 +57,12 @@ func Gearmand(port int) []string {
 	return []string{"/usr/sbin/gearmand", "-p", strconv.Itoa(port), "-L", "127.0.0.1", "-l", "stderr", "-t", "2"}
 }
 
+// GearmanWorker returns the command of Debian's worker, which runs a command for
+// each job: the workload is its input, its output the result.
+func GearmanWorker(port int, function string, command ...string) []string {
+	return append([]string{"gearman", "-h", "127.0.0.1", "-p", strconv.Itoa(port), "-w", "-f", function, "--"}, command...)
+}
+
 // RedisAnswers reports whether a Redis server answers a PING on the port.
 func RedisAnswers(port int) bool { return answers(port, "PING\r\n", "+PONG\r\n") }
 

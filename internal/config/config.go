@@ -4,6 +4,7 @@ import (
 	"procops/internal/config/bind"
 	"procops/internal/config/source"
 	"procops/internal/fault"
+	"procops/internal/gearman"
 	"procops/internal/heartbeat"
 	"procops/internal/store"
 	"procops/internal/supervise"
@@ -19,6 +20,7 @@ type Config struct {
 	Events     EventsConfig     `toml:"events" doc:"the log of events"`
 	Supervise  supervise.Config `toml:"supervise" doc:"the tree of processes to keep running"`
 	Heartbeat  heartbeat.Config `toml:"heartbeat" doc:"heartbeats and what is expected of them"`
+	Worker     gearman.Config   `toml:"worker" doc:"Gearman: the job servers"`
 
 	path    string
 	root    *source.Node

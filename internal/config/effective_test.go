@@ -45,6 +45,9 @@ on_pass = [{raise = true}]
 [heartbeat.i]
 period = "1w"
 tags = ["a", "b"]
+[worker]
+servers = ["queue", "[::1]:5", "unix:/run/gearman.sock"]
+answer_timeout = 1
 `
 
 // TestEffectiveRoundTrip checks that what is shown loads to what was loaded.
@@ -69,7 +72,7 @@ func TestEffectiveRoundTrip(t *testing.T) {
 
 // values are the sections of a configuration without where they came from.
 func values(cfg *config.Config) []any {
-	return []any{cfg.StateDir, cfg.Durability, cfg.Log, cfg.Events, cfg.Supervise, cfg.Heartbeat}
+	return []any{cfg.StateDir, cfg.Durability, cfg.Log, cfg.Events, cfg.Supervise, cfg.Heartbeat, cfg.Worker}
 }
 
 func TestEffectiveTOML(t *testing.T) {
@@ -132,6 +135,11 @@ history_max_age = "720h"
 [heartbeat.h]
 period = "1h30m"
 on_fast = "coalesce"
+
+[worker]
+servers = ["127.0.0.1:4730"]
+connect_timeout = "3s"
+answer_timeout = "10s"
 `
 	if got := cfg.Effective().TOML(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

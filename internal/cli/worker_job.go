@@ -1,0 +1,182 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"procops/internal/fault"
+	"procops/internal/gearman"
+)
+
+func workerJobCommand(io IO) *cli.Command {
+	return &cli.Command{
+		Name:      "job",
+		Usage:     "what has become of a job",
+		ArgsUsage: "HANDLE",
+		Description: "HANDLE is what submit has printed. If it has no server in front, each server is\n" +
+			"asked until one knows the job. A job is queued, running or unknown: a server\n" +
+			"forgets a job when it has ended.\n\n" +
+			"Exit codes: 0 it is queued or running, 3 unknown, 5 a server does not answer.\n\n" +
+			examples(
+				"procops worker job 127.0.0.1:4730//H:host:12",
+				"procops worker job --unique monthly --json",
+			),
+		Flags: []cli.Flag{
+			serverFlag(),
+			&cli.StringFlag{Name: "unique", Aliases: []string{"u"}, Usage: "ask for the job with this unique `KEY` instead"},
+			timeoutFlag("give up if no server has answered within this `TIME`, besides answer_timeout of the config for each server"),
+			jsonFlag(),
+		},
+		Action: func(c *cli.Context) error {
+			ctx, cancel, err := timeLimit(c, noAnswer)
+			if err != nil {
+				return err
+			}
+			defer cancel()
+			status, err := jobStatus(ctx, c, io)
+			if err != nil {
+				return err
+			}
+			if err := printStatus(io, status, c.Bool(flagJSON)); err != nil {
+				return err
+			}
+			if !status.Known {
+				return exit(fault.NotFound)
+			}
+			return nil
+		},
+	}
+}
+
+// jobStatus asks for the job that the command names.
+func jobStatus(ctx context.Context, c *cli.Context, io IO) (status gearman.Status, err error) {
+	least := 1
+	if c.IsSet("unique") {
+		least = 0
+	}
+	words, err := args(c, least, least, "the HANDLE of a job, or --unique")
+	if err != nil {
+		return status, err
+	}
+	var h gearman.Handle
+	if len(words) > 0 {
+		if h, err = gearman.ParseHandle(words[0]); err != nil {
+			return status, fault.Wrap(fault.Usage, err, "%s", commandName(c))
+		}
+	}
+	client, err := gearmanClient(c, io)
+	if err != nil {
+		return status, err
+	}
+	if len(words) > 0 {
+		return client.Status(ctx, h)
+	}
+	return client.StatusByUnique(ctx, c.String("unique"))
+}
+
+// jobView is what job --json prints.
+type jobView struct {
+	handleView
+	Unique      string  `json:"unique,omitempty"`
+	State       string  `json:"state"` // queued, running or unknown
+	Known       bool    `json:"known"`
+	Running     bool    `json:"running"`
+	Numerator   uint64  `json:"numerator"`
+	Denominator uint64  `json:"denominator"`
+	Clients     *uint64 `json:"clients,omitempty"` // that wait for it; only by unique key
+}
+
+func printStatus(io IO, s gearman.Status, asJSON bool) error {
+	if asJSON {
+		view := jobView{
+			handleView: handleViewOf(s.Handle), Unique: s.Unique, State: s.State(), Known: s.Known, Running: s.Running,
+			Numerator: s.Numerator, Denominator: s.Denominator,
+		}
+		if s.Handle.ID == "" {
+			view.Handle, view.Clients = "", &s.Clients
+		}
+		return printJSON(io.Stdout, view)
+	}
+	job := s.Handle.String()
+	if s.Handle.ID == "" {
+		job = s.Unique
+	}
+	var progress string
+	if s.Denominator > 0 {
+		progress = fmt.Sprintf("%d of %d", s.Numerator, s.Denominator)
+	}
+	t := newTable(io.Stdout, "JOB", "STATE", "PROGRESS", "SERVER")
+	t.row(job, s.State(), progress, string(s.Handle.Server))
+	return t.flush()
+}
+
+func workerPingCommand(io IO) *cli.Command {
+	return &cli.Command{
+		Name:  "ping",
+		Usage: "see which job servers answer, and how fast",
+		Description: "Has each server echo a few bytes; the time is that of the round trip.\n\n" +
+			"Exit codes: 0 all answer, 5 one does not.\n\n" +
+			examples("procops worker ping", "procops worker ping --server queue1 --server queue2:4731"),
+		Flags: []cli.Flag{
+			serverFlag(),
+			timeoutFlag("give up if not all have answered within this `TIME`, besides answer_timeout of the config for each server"),
+			jsonFlag(),
+		},
+		Action: func(c *cli.Context) error {
+			if _, err := args(c, 0, 0, ""); err != nil {
+				return err
+			}
+			client, err := gearmanClient(c, io)
+			if err != nil {
+				return err
+			}
+			ctx, cancel, err := timeLimit(c, noAnswer)
+			if err != nil {
+				return err
+			}
+			defer cancel()
+			var (
+				pings []pingView
+				down  []error
+			)
+			for _, server := range client.Servers() {
+				took, err := client.Ping(ctx, server)
+				ping := pingView{Server: string(server), Answers: err == nil, Seconds: took.Seconds()}
+				if err != nil {
+					ping.Error = err.Error()
+					down = append(down, fmt.Errorf("cannot ping job server %w", err))
+				}
+				pings = append(pings, ping)
+			}
+			return errors.Join(printPings(io, pings, c.Bool(flagJSON)), errors.Join(down...))
+		},
+	}
+}
+
+// pingView is a server as ping --json prints it.
+type pingView struct {
+	Server  string  `json:"server"`
+	Answers bool    `json:"answers"`
+	Seconds float64 `json:"seconds"` // of the round trip; 0 without an answer
+	Error   string  `json:"error,omitempty"`
+}
+
+func printPings(io IO, pings []pingView, asJSON bool) error {
+	if asJSON {
+		return printJSON(io.Stdout, pings)
+	}
+	t := newTable(io.Stdout, "SERVER", "ANSWERS", "TIME")
+	for _, p := range pings {
+		if p.Answers {
+			took := time.Duration(p.Seconds * float64(time.Second))
+			t.row(p.Server, "yes", took.Round(time.Microsecond).String())
+		} else {
+			t.row(p.Server, "no", "")
+		}
+	}
+	return t.flush()
+}
