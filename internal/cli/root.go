@@ -130,6 +130,7 @@ func newRoot(io IO) *cli.App {
 		Commands: []*cli.Command{
 			superviseCommand(io),
 			heartbeatCommand(io),
+			tasksCommand(io),
 			eventsCommand(io),
 			configCommand(io),
 			versionCommand(io),

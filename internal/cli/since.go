@@ -35,11 +35,16 @@ func parseSince(text string, now time.Time) (time.Time, bool) {
 	if age, err := unit.ParseDuration(text); err == nil {
 		return now.Add(-age), true
 	}
+	return parseTime(text, now.Location())
+}
+
+// parseTime reads a time: with a zone as in RFC 3339, or in zone without.
+func parseTime(text string, zone *time.Location) (time.Time, bool) {
 	if t, err := time.Parse(time.RFC3339, text); err == nil {
 		return t, true
 	}
 	for _, layout := range []string{"2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"} {
-		if t, err := time.ParseInLocation(layout, text, now.Location()); err == nil {
+		if t, err := time.ParseInLocation(layout, text, zone); err == nil {
 			return t, true
 		}
 	}

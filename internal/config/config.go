@@ -7,6 +7,7 @@ import (
 	"procops/internal/heartbeat"
 	"procops/internal/store"
 	"procops/internal/supervise"
+	"procops/internal/tasks"
 	"procops/internal/unit"
 )
 
@@ -19,6 +20,7 @@ type Config struct {
 	Events     EventsConfig     `toml:"events" doc:"the log of events"`
 	Supervise  supervise.Config `toml:"supervise" doc:"the tree of processes to keep running"`
 	Heartbeat  heartbeat.Config `toml:"heartbeat" doc:"heartbeats and what is expected of them"`
+	Tasks      tasks.Config     `toml:"tasks" doc:"queued tasks and what runs them"`
 
 	path    string
 	root    *source.Node

@@ -66,9 +66,9 @@ type Broker interface {
 	// Claim leases messages that are ready, in order of priority and time. It does
 	// not wait: where nothing is ready it returns none.
 	Claim(ctx context.Context, ask Ask) ([]Lease, error)
-	// Await returns when there may be something to claim, and after patience at the
-	// latest.
-	Await(ctx context.Context, types []string, patience time.Duration) error
+	// Await returns true when there may be something to claim, and false after
+	// patience. It costs next to nothing while nothing happens.
+	Await(ctx context.Context, types []string, patience time.Duration) (bool, error)
 	// Extend makes leases end so long from now, and returns those that are lost.
 	Extend(ctx context.Context, leases []Lease, by time.Duration) (lost []Lease, err error)
 	// Ack removes a message that is done with.

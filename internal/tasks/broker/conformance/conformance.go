@@ -375,7 +375,13 @@ const longPatience = time.Minute
 func await(tb TB, bench Bench) {
 	c := check{tb, bench}
 	done := make(chan error, 1)
-	go func() { done <- c.Broker.Await(c.Context(), []string{"b", "a"}, longPatience) }()
+	go func() {
+		found, err := c.Broker.Await(c.Context(), []string{"b", "a"}, longPatience)
+		if err == nil && !found {
+			err = errors.New("await has seen nothing")
+		}
+		done <- err
+	}()
 	c.must(c.Other.Push(c.Context(), []broker.Message{c.message("x")}))
 	select {
 	case err := <-done:
@@ -388,11 +394,15 @@ func await(tb TB, bench Bench) {
 
 func awaitPatience(tb TB, bench Bench) {
 	c := check{tb, bench}
-	c.must(c.Broker.Await(c.Context(), []string{"a"}, time.Millisecond))
+	found, err := c.Broker.Await(c.Context(), []string{"a"}, time.Millisecond)
+	c.must(err)
+	if found {
+		c.Errorf("await has found something in an empty queue")
+	}
 	ctx, cancel := context.WithCancelCause(c.Context())
 	enough := errors.New("enough")
 	cancel(enough)
-	if err := c.Broker.Await(ctx, []string{"a"}, longPatience); !errors.Is(err, enough) {
+	if _, err := c.Broker.Await(ctx, []string{"a"}, longPatience); !errors.Is(err, enough) {
 		c.Errorf("await ended with %v, want %v", err, enough)
 	}
 }

@@ -67,7 +67,7 @@ func claim(tx *store.Tx, ask broker.Ask) ([]broker.Lease, error) {
 }
 
 // Await waits for what any process of the host pushes or gives back.
-func (b *Broker) Await(ctx context.Context, types []string, patience time.Duration) error {
+func (b *Broker) Await(ctx context.Context, types []string, patience time.Duration) (bool, error) {
 	return b.store.Await(ctx, patience, func(tx *store.Tx) (bool, error) {
 		for _, t := range types {
 			if found, err := claimable(tx, t); found || err != nil {
