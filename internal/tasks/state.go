@@ -61,13 +61,14 @@ const (
 // of States and Triggers. Reports of a worker that has lost its lease are dropped
 // before they come here, by the number of the lease. A task that is done or dead
 // can be claimed once more when its worker died before it could tell the broker.
+// A report that reached the record and not the broker is made again.
 func table() [5][5]State {
 	return [5][5]State{
 		//            start         complete   retry          give-up    release
 		/* pending */ {StateRunning, never, never, StateDead, stay},
 		/* running */ {stay, StateDone, StateRetrying, StateDead, StatePending},
-		/* retrying*/ {StateRunning, never, never, StateDead, stay},
-		/* done    */ {stay, never, never, stay, stay},
+		/* retrying*/ {StateRunning, never, stay, StateDead, stay},
+		/* done    */ {stay, stay, never, stay, stay},
 		/* dead    */ {stay, never, never, stay, stay},
 	}
 }
