@@ -87,11 +87,14 @@ func (c Config) Check(report func(err error, path ...string)) {
 		t := c.Types[typ]
 		for _, param := range slices.Sorted(maps.Keys(t.Params)) {
 			if err := t.Params[param].check(); err != nil {
-				report(err, "type", typ, "params", param)
+				report(err, "type", typ, "params", param, "default")
 			}
 		}
-		if len(t.Command) == 0 && (t.Dir != "" || len(t.Env) > 0) {
-			report(errors.New("dir and env mean nothing without a command"), "type", typ)
+		if len(t.Command) == 0 && t.Dir != "" {
+			report(errors.New("it means nothing without a command"), "type", typ, "dir")
+		}
+		if len(t.Command) == 0 && len(t.Env) > 0 {
+			report(errors.New("it means nothing without a command"), "type", typ, "env")
 		}
 	}
 }

@@ -30,6 +30,7 @@ type Param struct {
 // UnmarshalString reads the short form, the type alone.
 func (p *Param) UnmarshalString(text string) error { return p.Type.UnmarshalText([]byte(text)) }
 
+// check returns what is wrong with the default.
 func (p Param) check() error {
 	if p.Default == nil {
 		return nil
@@ -37,10 +38,8 @@ func (p Param) check() error {
 	if p.Required {
 		return errors.New("a parameter that is required needs no default")
 	}
-	if _, err := p.Type.parse(p.Default.text); err != nil {
-		return fmt.Errorf("default: %w", err)
-	}
-	return nil
+	_, err := p.Type.parse(p.Default.text)
+	return err
 }
 
 // Value is a value in the configuration, of any type.
