@@ -22,6 +22,9 @@ func (a *App) Tasks(ctx context.Context) (*tasks.Queue, error) {
 
 // WorkTasks works off tasks until ctx ends, or as opt says.
 func (a *App) WorkTasks(ctx context.Context, log zerolog.Logger, opt tasks.WorkOptions) (tasks.Report, error) {
+	if err := a.Config.CheckTaskPrograms(); err != nil {
+		return tasks.Report{}, err
+	}
 	queue, err := a.Tasks(ctx)
 	if err != nil {
 		return tasks.Report{}, err

@@ -45,6 +45,23 @@ on_pass = [{raise = true}]
 [heartbeat.i]
 period = "1w"
 tags = ["a", "b"]
+[tasks]
+lease = "90s"
+backoff = {initial = "1s"}
+unknown_types = "accept"
+[tasks.type."mail.send"]
+command = "cat"
+time_limit = 0
+env = {A = "b"}
+[tasks.type."mail.send".params]
+to = {required = true}
+n = {type = "int", default = 3}
+ratio = {type = "float", default = 0.5}
+html = {type = "bool", default = false}
+tags = {type = "array", default = ["a", 1]}
+text = {default = "say \"x\""}
+short = "int"
+[tasks.type.produced]
 `
 
 // TestEffectiveRoundTrip checks that what is shown loads to what was loaded.
@@ -69,7 +86,7 @@ func TestEffectiveRoundTrip(t *testing.T) {
 
 // values are the sections of a configuration without where they came from.
 func values(cfg *config.Config) []any {
-	return []any{cfg.StateDir, cfg.Durability, cfg.Log, cfg.Events, cfg.Supervise, cfg.Heartbeat}
+	return []any{cfg.StateDir, cfg.Durability, cfg.Log, cfg.Events, cfg.Supervise, cfg.Heartbeat, cfg.Tasks}
 }
 
 func TestEffectiveTOML(t *testing.T) {
@@ -132,6 +149,20 @@ history_max_age = "720h"
 [heartbeat.h]
 period = "1h30m"
 on_fast = "coalesce"
+
+[tasks]
+workers = 4
+time_limit = "10m"
+max_attempts = 3
+max_crashes = 3
+lease = "30s"
+stop_grace = "30s"
+keep = "720h"
+unknown_types = "refuse"
+
+[tasks.backoff]
+initial = "10s"
+max = "1h"
 `
 	if got := cfg.Effective().TOML(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
