@@ -118,7 +118,7 @@ func TestKilledWorker(t *testing.T) {
 	s := harness.New(t)
 	s.Config(`
 [tasks]
-lease = "1s"
+lease = "2s"
 max_attempts = 1
 [tasks.type.t]
 command = '''
@@ -130,7 +130,7 @@ setsid sleep 1000 & exec sleep 1000'''
 	first := s.Start("tasks", "work")
 	s.WaitFile("runs")
 	second := s.Start("tasks", "work", "--until-empty")
-	time.AfterFunc(1500*time.Millisecond, func() { _ = syscall.Kill(first.PID(), syscall.SIGKILL) })
+	time.AfterFunc(3*time.Second, func() { _ = syscall.Kill(first.PID(), syscall.SIGKILL) })
 	if code := first.Wait(); code != 128+int(syscall.SIGKILL) {
 		t.Errorf("the first worker ended with %d: %s", code, first.Output())
 	}
@@ -139,7 +139,7 @@ setsid sleep 1000 & exec sleep 1000'''
 		t.Errorf("while its worker lived, much longer than a lease, it was run again: %q", got)
 	}
 	second.WantExit(0)
-	if waited := time.Since(killed); waited > 10*time.Second {
+	if waited := time.Since(killed); waited > 20*time.Second {
 		t.Errorf("it came back only after %s", waited)
 	}
 	var handler, crashes, other, again int
