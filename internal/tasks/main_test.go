@@ -227,10 +227,10 @@ func (f *faulty) Extend(ctx context.Context, leases []broker.Lease, by time.Dura
 	return f.Broker.Extend(ctx, leases, by)
 }
 
-// touch makes an empty file for the handlers to find.
-func (w *world) touch(name string) {
+// letGo makes the file that handlers wait for.
+func (w *world) letGo() {
 	w.t.Helper()
-	w.must(os.WriteFile(filepath.Join(w.dir, name), nil, 0o600))
+	w.must(os.WriteFile(filepath.Join(w.dir, "go"), nil, 0o600))
 }
 
 // clear removes what the handlers have written.

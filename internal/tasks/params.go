@@ -209,8 +209,7 @@ func (t Type) complete(params json.RawMessage) (json.RawMessage, error) {
 
 // because returns the cause of a syntax error.
 func because(err error) string {
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return fmt.Sprintf(": %v at byte %d", syntax, syntax.Offset)
 	}
 	return ""

@@ -100,8 +100,7 @@ func (w *worker) loop(ctx context.Context) error {
 	for ctx.Err() == nil {
 		begun, err := w.begin(ctx)
 		switch {
-		case ctx.Err() != nil:
-			return nil
+		case ctx.Err() != nil: // then an error is no news
 		case err != nil && w.opt.UntilEmpty:
 			return err
 		case err != nil:
@@ -188,10 +187,12 @@ func (w *worker) empty(ctx context.Context) (bool, error) {
 // await waits until there may be something to claim, or a task ends, or the
 // queue may be empty.
 func (w *worker) await(ctx context.Context) {
+	var looking sync.WaitGroup
+	defer looking.Wait()
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	signed := make(chan error, 1)
-	go func() { signed <- w.look(waiting) }()
+	looking.Go(func() { signed <- w.look(waiting) })
 	select {
 	case err := <-signed:
 		if err != nil && ctx.Err() == nil {
@@ -200,8 +201,6 @@ func (w *worker) await(ctx context.Context) {
 		}
 	case e := <-w.ended:
 		w.count(e)
-		cancel()
-		<-signed
 	}
 }
 

@@ -154,7 +154,7 @@ func TestWorkersAtOnce(t *testing.T) {
 	if n := w.queued(); n != (broker.Counts{Ready: 2, Leased: 3}) {
 		t.Errorf("while three run the broker has %+v", n)
 	}
-	w.touch("go")
+	w.letGo()
 	if got, err := k.wait(); err != nil || got.Completed != 5 {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -170,41 +170,47 @@ func TestStop(t *testing.T) {
 	k := w.start(ctx, WorkOptions{})
 	w.until("it has begun", func() bool { return w.file("pid") != "" })
 	stop()
-	w.touch("go")
+	w.letGo()
 	if got, err := k.wait(); err != nil || got != (Report{Completed: 1}) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	w.want(id, "done success 0/0")
 
+	cfg.StopGrace = unit.Duration(10 * time.Millisecond)
+	w.Queue = New(w.store, w.broker, w.defaults(cfg))
 	for _, hurry := range []bool{false, true} {
-		cfg.StopGrace = unit.Duration(10 * time.Millisecond)
-		w.clear()
-		w.Queue = New(w.store, w.broker, w.defaults(cfg))
-		id = w.push("")
-		ctx, stop = context.WithCancel(context.Background())
-		now := make(chan struct{})
-		opt := WorkOptions{}
-		if hurry {
-			opt.Hurry = now
-		}
-		k = w.start(ctx, opt)
-		w.until("it has begun", func() bool { return w.file("pid") != "" })
-		stop()
-		close(now)
-		if got, err := k.wait(); err != nil || got != (Report{Released: 1}) {
-			t.Errorf("hurry %v: %+v, %v", hurry, got, err)
-		}
-		if asked := w.file("asked") != ""; asked == hurry {
-			t.Errorf("hurry %v: the handler was asked: %v", hurry, asked)
-		}
-		w.want(id, "pending  0/0")
-		if got := w.events(id); got != "pushed started released" {
-			t.Errorf("events: %s", got)
-		}
-		w.touch("go")
-		w.work()
-		w.want(id, "done success 0/0")
+		t.Run(fmt.Sprintf("hurry %v", hurry), func(t *testing.T) { w.stopped(t, hurry) })
 	}
+}
+
+// stopped stops a worker while a task runs, and wants that given back.
+func (w *world) stopped(t *testing.T, hurry bool) {
+	t.Helper()
+	w.clear()
+	id := w.push("")
+	ctx, stop := context.WithCancel(context.Background())
+	now := make(chan struct{})
+	opt := WorkOptions{}
+	if hurry {
+		opt.Hurry = now
+	}
+	k := w.start(ctx, opt)
+	w.until("it has begun", func() bool { return w.file("pid") != "" })
+	stop()
+	close(now)
+	if got, err := k.wait(); err != nil || got != (Report{Released: 1}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if asked := w.file("asked") != ""; asked == hurry {
+		t.Errorf("the handler was asked to end: %v", asked)
+	}
+	w.want(id, "pending  0/0")
+	if got := w.events(id); got != "pushed started released" {
+		t.Errorf("events: %s", got)
+	}
+	w.letGo()
+	w.work()
+	w.want(id, "done success 0/0")
 }
 
 // TestLeaseIsKept: a task that runs much longer than a lease stays with its
@@ -225,7 +231,7 @@ func TestLeaseIsKept(t *testing.T) {
 		}
 		return time.Since(began) > 3*time.Second
 	})
-	w.touch("go")
+	w.letGo()
 	if _, err := k.wait(); err != nil {
 		t.Error(err)
 	}

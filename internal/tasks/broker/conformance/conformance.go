@@ -3,6 +3,7 @@
 package conformance
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -362,7 +363,7 @@ func bodies(tb TB, bench Bench) {
 		m.Body = body
 		c.pushAll(m)
 		l := c.one()
-		if string(l.Body) != string(body) || l.Type != m.Type || !l.RunAt.Equal(m.RunAt) {
+		if !bytes.Equal(l.Body, body) || l.Type != m.Type || !l.RunAt.Equal(m.RunAt) {
 			c.Errorf("a message of %d bytes came back with %d", len(body), len(l.Body))
 		}
 		c.must(c.Broker.Ack(c.Context(), l))
