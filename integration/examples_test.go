@@ -115,6 +115,7 @@ func exampleConfig() string {
 		fmt.Fprintf(&b, "[supervise.process.%s]\ncommand = \"trap : HUP USR1; echo up; while :; do sleep 0.05; done\"\nready.log = '^up$'\nrestart = 'always'\n", name)
 	}
 	b.WriteString("[supervise.group.backend]\nchildren = ['db', 'cache']\n")
+	b.WriteString("[tasks.type.'mail.send']\ncommand = 'cat'\n[tasks.type.report]\ncommand = 'cat'\n")
 	return b.String()
 }
 
@@ -135,6 +136,7 @@ func exampleFixture(t *testing.T, s *harness.Sandbox, example string) {
 	for name, content := range map[string]string{
 		"Procfile": "web: echo up; exec sleep 1000\n", "supervisord.conf": "[program:web]\ncommand=sleep 1000\n",
 		".env": "A=1\n", "local.env": "B=2\n", "prod.env": "C=3\n",
+		"params.json": `{"year": 2026}`, "tasks.jsonl": `{"type": "report", "in": "5m"}` + "\n",
 	} {
 		s.WriteFile(name, content)
 	}
@@ -155,6 +157,9 @@ func exampleFixture(t *testing.T, s *harness.Sandbox, example string) {
 		s.Want(0, "supervise", "start")
 		s.Want(0, "supervise", "wait")
 	}
+	if strings.Contains(example, "tasks work") {
+		s.Want(0, "tasks", "push", "report")
+	}
 	s.Want(0, "events", "emit", "deploy.done")
 }
 
@@ -165,7 +170,7 @@ func startsSupervisor(example string) bool {
 
 // goesOn reports whether an example goes on until Ctrl-C.
 func goesOn(example string) bool {
-	return regexp.MustCompile(` (--follow|-f|--watch)\b|supervise run\b`).MatchString(example) &&
+	return regexp.MustCompile(` (--follow|-f|--watch)\b|supervise run\b|tasks work$`).MatchString(example) &&
 		!regexp.MustCompile(` --then |supervise run &`).MatchString(example)
 }
 
@@ -180,6 +185,8 @@ func elsewhere(example string) string {
 		"go test ./integration", "true",
 		"| less", "| cat",
 		" | jq .text", "",
+		"01KB0V6M3G7Q9WJ2Y4T8XN5RCE", "$(procops tasks push report)",
+		"--param too=ann", "",
 		"--ready --timeout 30s", "--ready --timeout 30s && procops supervise stop",
 	).Replace(example)
 }

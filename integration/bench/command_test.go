@@ -88,3 +88,15 @@ func TestBeat(t *testing.T) {
 	})
 	atMost(t, "heartbeat beat / sqlite3", ratio(medians["procops heartbeat beat"], medians["sqlite3 upsert"]), 2, "times")
 }
+
+// TestPush measures the push of a task beside a beat: both open the state and
+// write to it, and nothing else.
+func TestPush(t *testing.T) {
+	s := harness.NewShipped(t)
+	s.Want(0, "heartbeat", "attach", "backup")
+	medians := alternate(t, s, []wholeProcess{
+		{"procops tasks push", []string{harness.Shipped(t), "tasks", "push", "mail.send", "--param", "to=ann"}},
+		{"procops heartbeat beat", []string{harness.Shipped(t), "heartbeat", "beat", "backup", "--pid", fmt.Sprint(os.Getpid())}},
+	})
+	atMost(t, "tasks push / heartbeat beat", ratio(medians["procops tasks push"], medians["procops heartbeat beat"]), 1.5, "times")
+}

@@ -7,11 +7,12 @@ import (
 	"procops/internal/event"
 	"procops/internal/heartbeat"
 	"procops/internal/supervise"
+	"procops/internal/tasks"
 )
 
 // Events describes all event types of procops, ordered by name.
 func Events() []event.Description {
-	all := slices.Concat(heartbeat.Events(), supervise.Events())
+	all := slices.Concat(heartbeat.Events(), supervise.Events(), tasks.Events())
 	slices.SortFunc(all, func(a, b event.Description) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }

@@ -156,7 +156,7 @@ func (a *App) checkTree(cfg *config.Config) error {
 		return fault.New(fault.Usage, "there is nothing to supervise: %s", a.configName()).
 			WithHint("`procops config init` writes a starter config with a [supervise.process.NAME] section")
 	}
-	return cfg.CheckPrograms()
+	return cfg.CheckTreePrograms()
 }
 
 // serveControl answers operators on the control socket until teardown.

@@ -131,6 +131,7 @@ func newRoot(io IO) *cli.App {
 			superviseCommand(io),
 			heartbeatCommand(io),
 			workerCommand(io),
+			tasksCommand(io),
 			eventsCommand(io),
 			configCommand(io),
 			versionCommand(io),

@@ -8,6 +8,7 @@ import (
 	"procops/internal/heartbeat"
 	"procops/internal/store"
 	"procops/internal/supervise"
+	"procops/internal/tasks"
 	"procops/internal/unit"
 )
 
@@ -21,6 +22,7 @@ type Config struct {
 	Supervise  supervise.Config `toml:"supervise" doc:"the tree of processes to keep running"`
 	Heartbeat  heartbeat.Config `toml:"heartbeat" doc:"heartbeats and what is expected of them"`
 	Worker     gearman.Config   `toml:"worker" doc:"Gearman: the job servers"`
+	Tasks      tasks.Config     `toml:"tasks" doc:"queued tasks and what runs them"`
 
 	path    string
 	root    *source.Node

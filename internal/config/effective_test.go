@@ -48,6 +48,23 @@ tags = ["a", "b"]
 [worker]
 servers = ["queue", "[::1]:5", "unix:/run/gearman.sock"]
 answer_timeout = 1
+[tasks]
+lease = "90s"
+backoff = {initial = "1s"}
+unknown_types = "accept"
+[tasks.type."mail.send"]
+command = "cat"
+time_limit = 0
+env = {A = "b"}
+[tasks.type."mail.send".params]
+to = {required = true}
+n = {type = "int", default = 3}
+ratio = {type = "float", default = 0.5}
+html = {type = "bool", default = false}
+tags = {type = "array", default = ["a", 1]}
+text = {default = "say \"x\""}
+short = "int"
+[tasks.type.produced]
 `
 
 // TestEffectiveRoundTrip checks that what is shown loads to what was loaded.
@@ -72,7 +89,7 @@ func TestEffectiveRoundTrip(t *testing.T) {
 
 // values are the sections of a configuration without where they came from.
 func values(cfg *config.Config) []any {
-	return []any{cfg.StateDir, cfg.Durability, cfg.Log, cfg.Events, cfg.Supervise, cfg.Heartbeat, cfg.Worker}
+	return []any{cfg.StateDir, cfg.Durability, cfg.Log, cfg.Events, cfg.Supervise, cfg.Heartbeat, cfg.Worker, cfg.Tasks}
 }
 
 func TestEffectiveTOML(t *testing.T) {
@@ -92,6 +109,7 @@ keep = 100000
 
 [supervise.process.web]
 command = ["x"]
+adopt = false
 autostart = true
 restart = "never"
 success_codes = [0]
@@ -140,6 +158,20 @@ on_fast = "coalesce"
 servers = ["127.0.0.1:4730"]
 connect_timeout = "3s"
 answer_timeout = "10s"
+
+[tasks]
+workers = 4
+time_limit = "10m"
+max_attempts = 3
+max_crashes = 3
+lease = "30s"
+stop_grace = "30s"
+keep = "720h"
+unknown_types = "refuse"
+
+[tasks.backoff]
+initial = "10s"
+max = "1h"
 `
 	if got := cfg.Effective().TOML(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

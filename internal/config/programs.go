@@ -14,15 +14,18 @@ import (
 // CheckPrograms checks that what the configuration names is on this machine:
 // the programs of commands, found in the way in which they will be, and the
 // users to run them as. The error is an *Error.
-func (c *Config) CheckPrograms() error {
+func (c *Config) CheckPrograms() error { return c.check((*machine).tree, (*machine).tasks) }
+
+// CheckTreePrograms is CheckPrograms for the supervised tree alone.
+func (c *Config) CheckTreePrograms() error { return c.check((*machine).tree) }
+
+// CheckTaskPrograms is CheckPrograms for the types of tasks alone.
+func (c *Config) CheckTaskPrograms() error { return c.check((*machine).tasks) }
+
+func (c *Config) check(parts ...func(*machine)) error {
 	m := machine{cfg: c, environ: os.Environ(), problems: collector{files: c.files}}
-	for _, name := range slices.Sorted(maps.Keys(c.Supervise.Process)) {
-		m.process(name)
-	}
-	for _, name := range slices.Sorted(maps.Keys(c.Supervise.Group)) {
-		g := c.Supervise.Group[name]
-		m.links(g.OnFail, "supervise", "group", name, "on_fail")
-		m.links(g.OnPass, "supervise", "group", name, "on_pass")
+	for _, part := range parts {
+		part(&m)
 	}
 	return m.problems.err()
 }
@@ -34,12 +37,37 @@ type machine struct {
 	problems collector
 }
 
-func (m *machine) process(name string) {
-	p := m.cfg.Supervise.Process[name]
+func (m *machine) tree() {
+	c := m.cfg
+	for _, name := range slices.Sorted(maps.Keys(c.Supervise.Process)) {
+		m.process(name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Supervise.Group)) {
+		g := c.Supervise.Group[name]
+		m.links(g.OnFail, "supervise", "group", name, "on_fail")
+		m.links(g.OnPass, "supervise", "group", name, "on_pass")
+	}
+}
+
+func (m *machine) tasks() {
+	for _, name := range slices.Sorted(maps.Keys(m.cfg.Tasks.Types)) {
+		t := m.cfg.Tasks.Types[name]
+		m.command(t.Command, t.Dir, m.environment(t.Env), "tasks", "type", name, "command")
+	}
+}
+
+// environment returns that of procops with the variables of a command.
+func (m *machine) environment(own map[string]string) []string {
 	env := slices.Clone(m.environ)
-	for key, value := range p.Env {
+	for key, value := range own {
 		env = append(env, key+"="+value)
 	}
+	return env
+}
+
+func (m *machine) process(name string) {
+	p := m.cfg.Supervise.Process[name]
+	env := m.environment(p.Env)
 	at := []string{"supervise", "process", name}
 	m.command(p.Command, p.Dir, env, append(at, "command")...)
 	m.command(p.Stop.Command, "", m.environ, append(at, "stop", "command")...)

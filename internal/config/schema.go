@@ -98,6 +98,8 @@ func typeSchema(t reflect.Type) object {
 	switch value := reflect.New(t).Interface().(type) {
 	case *unit.Duration, *unit.Size:
 		return object{"type": []string{"string", "number"}}
+	case interface{ JSONTypes() []string }:
+		return object{"type": value.JSONTypes()}
 	case interface{ UnmarshalTOML(any) error }:
 		return object{"anyOf": []object{{"type": "string"}, {"type": "array", "items": object{"type": "string"}}}}
 	case encoding.TextUnmarshaler:

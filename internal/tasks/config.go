@@ -1,0 +1,146 @@
+package tasks
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"procops/internal/fault"
+	"procops/internal/name"
+	"procops/internal/proc"
+	"procops/internal/unit"
+)
+
+// Config is the section [tasks].
+type Config struct {
+	Workers     int             `toml:"workers" default:"4" min:"1" max:"10000" doc:"how many tasks one worker process runs at once"`
+	TimeLimit   unit.Duration   `toml:"time_limit" default:"10m" doc:"how long a task may run whose type has no time_limit of its own; 0: no limit"`
+	MaxAttempts int             `toml:"max_attempts" default:"3" min:"1" doc:"how often a task may fail before it is given up; a worker that dies does not count"`
+	MaxCrashes  int             `toml:"max_crashes" default:"3" min:"1" doc:"how many workers may die while they run a task before it is given up"`
+	Backoff     Backoff         `toml:"backoff" doc:"time between a failure and the next attempt"`
+	Lease       unit.Duration   `toml:"lease" default:"30s" min:"1s" doc:"a task whose worker has died comes back after this; a living worker extends it all the time"`
+	StopGrace   unit.Duration   `toml:"stop_grace" default:"30s" doc:"how long a worker that is to stop lets its tasks run on before it ends them and gives them back"`
+	Keep        unit.Duration   `toml:"keep" default:"30d" doc:"done tasks are forgotten after this; 0: never"`
+	Unknown     Unknown         `toml:"unknown_types" default:"refuse" doc:"what becomes of a push of a type that is not declared, where any is: refuse or accept"`
+	Types       map[string]Type `toml:"type" doc:"a type of task: what runs it, and what parameters it has"`
+}
+
+// Type is a section [tasks.type.NAME].
+type Type struct {
+	Command     proc.Command      `toml:"command" doc:"what runs a task: parameters as a JSON object on standard input, PROCOPS_TASK_* in the environment; without it tasks of this type are only pushed here and run elsewhere"`
+	Dir         string            `toml:"dir" path:"true" doc:"working directory; default: that of procops"`
+	Env         map[string]string `toml:"env" doc:"further environment variables"`
+	TimeLimit   *unit.Duration    `toml:"time_limit" doc:"how long a task may run; default: time_limit of [tasks]"`
+	MaxAttempts int               `toml:"max_attempts" min:"1" doc:"how often a task may fail before it is given up; default: max_attempts of [tasks]"`
+	Params      map[string]Param  `toml:"params" doc:"a parameter, or its type alone; a type that declares none takes any"`
+}
+
+// Backoff is the time until the next attempt. It doubles with each failure, and up
+// to a tenth is added by chance, so that tasks that failed together do not come
+// back together.
+type Backoff struct {
+	Initial unit.Duration `toml:"initial" default:"10s" doc:"after the first failure; doubles with each further one"`
+	Max     unit.Duration `toml:"max" default:"1h" doc:"the longest"`
+}
+
+// delay returns the time to wait after so many failures, from 1; chance is from 0
+// to 1.
+func (b Backoff) delay(failures int, chance float64) time.Duration {
+	d := min(b.Initial.Std(), b.Max.Std())
+	for range failures - 1 {
+		if d >= b.Max.Std()/2 {
+			d = b.Max.Std()
+			break
+		}
+		d *= 2
+	}
+	return d + time.Duration(chance*float64(d/10))
+}
+
+// Unknown says what becomes of a push of a type that is not declared.
+type Unknown string
+
+// The two ways.
+const (
+	Refuse Unknown = "refuse" // it is probably a mistake; where no type is declared at all, every type is accepted
+	Accept Unknown = "accept" // somebody else knows it
+)
+
+// UnmarshalText reads "refuse" or "accept".
+func (u *Unknown) UnmarshalText(text []byte) error {
+	read := Unknown(text)
+	if read != Refuse && read != Accept {
+		return fmt.Errorf("invalid value %q: want %q or %q", text, Refuse, Accept)
+	}
+	*u = read
+	return nil
+}
+
+// Check reports what is wrong with the section; path is relative to it.
+func (c Config) Check(report func(err error, path ...string)) {
+	if c.Backoff.Initial > c.Backoff.Max {
+		report(fmt.Errorf("initial (%s) is longer than max (%s)", c.Backoff.Initial, c.Backoff.Max), "backoff", "initial")
+	}
+	for _, typ := range slices.Sorted(maps.Keys(c.Types)) {
+		t := c.Types[typ]
+		for _, param := range slices.Sorted(maps.Keys(t.Params)) {
+			if err := t.Params[param].check(); err != nil {
+				report(err, "type", typ, "params", param, "default")
+			}
+		}
+		if len(t.Command) == 0 && t.Dir != "" {
+			report(errors.New("it means nothing without a command"), "type", typ, "dir")
+		}
+		if len(t.Command) == 0 && len(t.Env) > 0 {
+			report(errors.New("it means nothing without a command"), "type", typ, "env")
+		}
+	}
+}
+
+// find returns a type; the zero Type where any is accepted.
+func (c Config) find(typ string) (Type, error) {
+	if err := name.Check(typ); err != nil {
+		return Type{}, fault.Wrap(fault.Usage, err, "invalid type of a task")
+	}
+	t, known := c.Types[typ]
+	if known || len(c.Types) == 0 || c.Unknown == Accept {
+		return t, nil
+	}
+	near := name.DidYouMean(typ, slices.Sorted(maps.Keys(c.Types)))
+	return Type{}, fault.New(fault.NotFound, "the configuration has no type of task %q%s", typ, near).
+		WithHint("add a section [tasks.type.%q], or set unknown_types = \"accept\" in [tasks] if it is run elsewhere", typ)
+}
+
+// runnable returns the types that can be run here, in order.
+func (c Config) runnable() []string {
+	var types []string
+	for _, typ := range slices.Sorted(maps.Keys(c.Types)) {
+		if len(c.Types[typ].Command) > 0 {
+			types = append(types, typ)
+		}
+	}
+	return types
+}
+
+// timeLimit returns how long a task of type t may run, 0 if there is no limit;
+// own is the task's, 0 if it has none.
+func (c Config) timeLimit(t Type, own time.Duration) time.Duration {
+	switch {
+	case own > 0:
+		return own
+	case t.TimeLimit != nil:
+		return t.TimeLimit.Std()
+	default:
+		return c.TimeLimit.Std()
+	}
+}
+
+// maxAttempts returns how often a task of type t may fail.
+func (c Config) maxAttempts(t Type) int {
+	if t.MaxAttempts > 0 {
+		return t.MaxAttempts
+	}
+	return max(1, c.MaxAttempts)
+}

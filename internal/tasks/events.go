@@ -1,0 +1,59 @@
+package tasks
+
+import "procops/internal/event"
+
+// pushData says what was queued. The parameters may hold secrets and stay out of
+// the events.
+type pushData struct {
+	Type     string `json:"type" doc:"type of the task"`
+	Priority int    `json:"priority,omitempty" doc:"lower is more important"`
+	RunAt    string `json:"run_at,omitempty" doc:"it is not run before this time, as in RFC 3339; missing: at once"`
+}
+
+// startData says which run has begun.
+type startData struct {
+	Type    string `json:"type" doc:"type of the task"`
+	Attempt int    `json:"attempt" doc:"number of the attempt, from 1"`
+	Crashes int    `json:"crashes,omitempty" doc:"how many workers have died while they ran it"`
+}
+
+// endData says how a run has ended.
+type endData struct {
+	Type    string  `json:"type" doc:"type of the task"`
+	Attempt int     `json:"attempt" doc:"number of the attempt, from 1"`
+	Result  Result  `json:"result" doc:"success, warning, error, unknown or timeout"`
+	Code    int     `json:"code" doc:"exit code as a shell has it: 128 + n for signal n"`
+	Seconds float64 `json:"seconds" doc:"how long it ran"`
+	Message string  `json:"message,omitempty" doc:"why it was not a success, for people"`
+	RetryAt string  `json:"retry_at,omitempty" doc:"of a failure: when it is tried again, as in RFC 3339"`
+}
+
+// deadData says why a task was given up.
+type deadData struct {
+	Type     string `json:"type" doc:"type of the task"`
+	Attempts int    `json:"attempts" doc:"how often it has failed"`
+	Crashes  int    `json:"crashes" doc:"how many workers have died while they ran it"`
+	Message  string `json:"message" doc:"why, for people"`
+}
+
+// releaseData says which task was given back.
+type releaseData struct {
+	Type string `json:"type" doc:"type of the task"`
+}
+
+var (
+	eventPushed    = event.Define[pushData]("tasks.task.pushed", "A task was queued; the subject is its id.")
+	eventStarted   = event.Define[startData]("tasks.task.started", "A worker has begun to run a task.")
+	eventCompleted = event.Define[endData]("tasks.task.completed", "A task has ended well.")
+	eventFailed    = event.Define[endData]("tasks.task.failed", "A run of a task has failed.")
+	eventDead      = event.Define[deadData]("tasks.task.dead", "A task was given up: it has failed too often, or too many workers have died of it.")
+	eventReleased  = event.Define[releaseData]("tasks.task.released", "A worker that stops has given a task back before it was done.")
+)
+
+// Events describes the event types of this package.
+func Events() []event.Description {
+	return []event.Description{
+		eventPushed.Describe(), eventStarted.Describe(), eventCompleted.Describe(),
+		eventFailed.Describe(), eventDead.Describe(), eventReleased.Describe(),
+	}
+}

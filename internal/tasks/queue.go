@@ -1,0 +1,218 @@
+package tasks
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"procops/internal/fault"
+	"procops/internal/store"
+	"procops/internal/tasks/broker"
+)
+
+// Queue is where tasks are pushed, shown and worked off. Its methods may be called
+// from any goroutine, and from many processes.
+type Queue struct {
+	store  *store.Store
+	broker broker.Broker
+	cfg    Config
+}
+
+// New returns the queue whose tasks are in b, and whose records are in st.
+func New(st *store.Store, b broker.Broker, cfg Config) *Queue {
+	return &Queue{store: st, broker: b, cfg: cfg}
+}
+
+// Task is a task on its way into the queue. Only Type is needed.
+type Task struct {
+	Type      string          // a valid name; a declared one, where any is
+	Params    json.RawMessage // a JSON object; nil: none
+	At        time.Time       // not before this; the zero time: at once
+	Priority  int             // lower comes first
+	TimeLimit time.Duration   // 0: that of the type
+}
+
+// Push checks a task, queues it and returns its id once it survives the end of
+// the process. An unknown type is a fault.NotFound, other bad input a
+// fault.Usage.
+func (q *Queue) Push(ctx context.Context, t Task) (id string, err error) {
+	ids, err := q.PushAll(ctx, []Task{t})
+	if len(ids) > 0 {
+		id = ids[0]
+	}
+	return id, err
+}
+
+// Check returns why a task cannot be pushed, and the task as it would be.
+func (q *Queue) Check(t Task) (Task, error) {
+	typ, err := q.cfg.find(t.Type)
+	if err != nil {
+		return t, fault.Wrap(faultKind(err), err, "cannot queue task")
+	}
+	if t.TimeLimit < 0 {
+		return t, fault.New(fault.Usage, "cannot queue task %q: its time limit is negative", t.Type)
+	}
+	if t.Params, err = typ.complete(t.Params); err != nil {
+		return t, fault.Wrap(fault.Usage, err, "cannot queue task %q", t.Type)
+	}
+	return t, nil
+}
+
+func faultKind(err error) fault.Kind { return fault.Kind(fault.ExitCode(err)) }
+
+// PushAll checks tasks and queues all or none of them. When it returns ids beside
+// an error, the tasks are queued, but cannot be shown before a worker has them.
+func (q *Queue) PushAll(ctx context.Context, tasks []Task) (ids []string, err error) {
+	var (
+		messages = make([]broker.Message, len(tasks))
+		records  = make([]Record, len(tasks))
+		now      = time.Now().Truncate(time.Microsecond)
+	)
+	for i, t := range tasks {
+		if t, err = q.Check(t); err != nil {
+			return nil, err
+		}
+		records[i] = newRecord(t, now)
+		if messages[i], err = records[i].message(); err != nil {
+			return nil, err
+		}
+		ids = append(ids, records[i].ID)
+	}
+	if err := q.broker.Push(ctx, messages); err != nil {
+		return nil, err
+	}
+	// From here on they are accepted, whatever comes.
+	err = q.store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
+		for i := range records {
+			if err := create(tx, &records[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return ids, fmt.Errorf("the task is queued, but it cannot be shown before a worker has it: %w", err)
+	}
+	return ids, nil
+}
+
+// Record is what is known of a task.
+type Record struct {
+	ID        string
+	Type      string
+	State     State
+	Params    json.RawMessage
+	Priority  int
+	TimeLimit time.Duration // its own; 0: that of the type
+	Pushed    time.Time
+	RunAt     time.Time // not before this
+	Attempts  int       // runs that have failed
+	Crashes   int       // runs whose worker has died
+	Run       Run       // the newest
+}
+
+// Run is a run of a task. The zero Run stands for none.
+type Run struct {
+	Started     time.Time
+	Ended       time.Time     // zero while it runs
+	Duration    time.Duration // by a clock that nobody sets
+	Result      Result        // empty while it runs
+	Code        int           // exit code as a shell has it
+	Message     string        // why it was not a success, for people
+	Response    []byte        // the end of standard output
+	Diagnostics string        // the end of standard error
+}
+
+// newRecord returns the record of a new task.
+func newRecord(t Task, now time.Time) Record {
+	r := Record{
+		ID: newID(now), Type: t.Type, State: StatePending, Params: t.Params,
+		Priority: t.Priority, TimeLimit: t.TimeLimit, Pushed: now, RunAt: now,
+	}
+	if t.At.After(now) {
+		r.RunAt = t.At
+	}
+	return r
+}
+
+// newID returns a new id: a ULID (https://github.com/ulid/spec), which sorts by
+// time.
+func newID(now time.Time) string {
+	var raw [16]byte
+	binary.BigEndian.PutUint64(raw[:], uint64(now.UnixMilli())<<16)
+	_, _ = rand.Read(raw[6:]) // never fails
+	// 26 characters of 5 bits have two bits more than 16 bytes: they come first.
+	var wide [20]byte
+	carry := byte(0)
+	for i, b := range raw {
+		wide[i] = carry | b>>2
+		carry = b << 6
+	}
+	wide[16] = carry
+	const crockford = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+	return base32.NewEncoding(crockford).EncodeToString(wide[:])[:26]
+}
+
+// body is what the broker keeps of a task beside what it looks at itself.
+type body struct {
+	Params    json.RawMessage `json:"params"`
+	TimeLimit float64         `json:"time_limit,omitempty"` // seconds
+	Pushed    time.Time       `json:"pushed_at"`
+}
+
+// message returns the task as the broker takes it.
+func (r *Record) message() (broker.Message, error) {
+	raw, err := json.Marshal(body{r.Params, r.TimeLimit.Seconds(), r.Pushed})
+	if err != nil {
+		return broker.Message{}, fmt.Errorf("cannot encode task %q: %w", r.ID, err)
+	}
+	return broker.Message{ID: r.ID, Type: r.Type, Priority: r.Priority, RunAt: r.RunAt, Body: raw}, nil
+}
+
+// recordOf reads a task that was claimed.
+func recordOf(l broker.Lease) (Record, error) {
+	var b body
+	if err := json.Unmarshal(l.Body, &b); err != nil {
+		return Record{}, fmt.Errorf("cannot read task %q: %w", l.ID, err)
+	}
+	return Record{
+		ID: l.ID, Type: l.Type, State: StatePending, Params: b.Params, Priority: l.Priority,
+		TimeLimit: time.Duration(b.TimeLimit * float64(time.Second)), Pushed: b.Pushed, RunAt: l.RunAt,
+		Attempts: l.Attempts, Crashes: l.Crashes,
+	}, nil
+}
+
+// Filter selects tasks. The zero value selects all.
+type Filter struct {
+	States []State   // any of these
+	Type   string    // only this type
+	Since  time.Time // only those pushed at or after this
+	Limit  int       // at most so many, the newest; 0: no bound
+}
+
+// List returns the tasks that match, the newest last.
+func (q *Queue) List(ctx context.Context, f Filter) (records []Record, err error) {
+	err = q.store.View(ctx, func(tx *store.Tx) error {
+		records, err = list(tx, f)
+		return err
+	})
+	return records, err
+}
+
+// Get returns what is known of a task. One that is not known is a
+// fault.NotFound.
+func (q *Queue) Get(ctx context.Context, id string) (r Record, err error) {
+	err = q.store.View(ctx, func(tx *store.Tx) error {
+		r, err = load(tx, id)
+		return err
+	})
+	if errors.Is(err, errNoRecord) {
+		return r, fault.New(fault.NotFound, "there is no task %q", id).WithHint("`procops tasks list` shows the newest")
+	}
+	return r, err
+}

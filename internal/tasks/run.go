@@ -1,0 +1,181 @@
+package tasks
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"procops/internal/proc"
+	"procops/internal/runner"
+	"procops/internal/tasks/broker"
+)
+
+// responseKept is how many bytes of a handler's standard output are kept with
+// its task.
+const responseKept = 64 << 10
+
+// attend works one task off, from its claim to the word to the broker.
+func (w *worker) attend(h *held) runEnd {
+	l := &h.lease
+	r, err := recordOf(*l)
+	if err != nil {
+		// Another program has written it: nobody can run it, nor show it.
+		w.log(l, "bury", err)
+		w.log(l, "bury", w.q.broker.Bury(context.WithoutCancel(w.stop), *l))
+		return runNothing
+	}
+	typ := w.q.cfg.Types[r.Type]
+	params, why := w.admit(typ, &r)
+	if why.Message != "" {
+		r.Run = why
+		return w.bury(l, r)
+	}
+	state, err := w.q.start(context.WithoutCancel(w.stop), l, &r)
+	switch {
+	case err != nil:
+		w.log(l, "begin", err)
+		return runNothing // its lease ends and it comes back
+	case state == StateDone:
+		w.log(l, "acknowledge", w.q.broker.Ack(context.WithoutCancel(w.stop), *l))
+		return runNothing
+	case state == StateDead:
+		w.log(l, "bury", w.q.broker.Bury(context.WithoutCancel(w.stop), *l))
+		return runNothing
+	}
+	var cancelled bool
+	r.Run, cancelled = w.runOnce(h.ctx, typ, &r, params)
+	if cancelled {
+		return w.stopped(h)
+	}
+	return w.settle(l, typ, r)
+}
+
+// admit returns the parameters of a task that may be run; of one that may not, how
+// it ends.
+func (w *worker) admit(typ Type, r *Record) (params []byte, end Run) {
+	if r.Crashes >= max(1, w.q.cfg.MaxCrashes) {
+		return nil, Run{Result: ResultUnknown, Message: strconv.Itoa(r.Crashes) + " workers have died while they ran it"}
+	}
+	params, err := typ.complete(r.Params) // the configuration may be another than at the push
+	if err != nil {
+		return nil, Run{Result: ResultError, Message: err.Error()}
+	}
+	return params, Run{}
+}
+
+// bury gives a task up without a run.
+func (w *worker) bury(l *broker.Lease, r Record) runEnd {
+	w.deps.Log.Error().Str("task", r.ID).Str("type", r.Type).Str("reason", r.Run.Message).Msg("task given up")
+	w.persist(l, "give up", func(ctx context.Context) error { return w.q.bury(ctx, l, r) })
+	return runFailed
+}
+
+// stopped gives a task back whose run was stopped, if it is still ours.
+func (w *worker) stopped(h *held) runEnd {
+	if errors.Is(context.Cause(h.ctx), broker.ErrLost) {
+		w.deps.Log.Error().Str("task", h.lease.ID).Str("type", h.lease.Type).Msg("task stopped: its lease was lost, another worker may have it")
+		return runNothing
+	}
+	w.deps.Log.Warn().Str("task", h.lease.ID).Str("type", h.lease.Type).Msg("task stopped and given back")
+	w.persist(&h.lease, "give back", func(ctx context.Context) error { return w.q.release(ctx, &h.lease) })
+	return runReleased
+}
+
+// settle records how a run has ended and decides whether there is another.
+func (w *worker) settle(l *broker.Lease, typ Type, r Record) runEnd {
+	log := w.deps.Log.With().Str("task", r.ID).Str("type", r.Type).Str("result", string(r.Run.Result)).
+		Dur("took", r.Run.Duration).Logger()
+	if r.Run.Result == ResultSuccess || r.Run.Result == ResultWarning {
+		log.Info().Msg("task done")
+		w.persist(l, "complete", func(ctx context.Context) error { return w.q.end(ctx, l, r, TriggerComplete) })
+		return runCompleted
+	}
+	r.Attempts = l.Attempts + 1
+	trigger := TriggerGiveUp
+	if most := w.q.cfg.maxAttempts(typ); r.Attempts < most {
+		trigger = TriggerRetry
+		r.RunAt = time.Now().Add(w.q.cfg.Backoff.delay(r.Attempts, rand.Float64())) //nolint:gosec // no secret depends on it
+		log.Warn().Str("reason", r.Run.Message).Time("retry_at", r.RunAt).Msg("task failed")
+	} else {
+		log.Error().Str("reason", r.Run.Message).Int("attempts", r.Attempts).Msg("task failed and given up")
+	}
+	w.persist(l, "report", func(ctx context.Context) error { return w.q.end(ctx, l, r, trigger) })
+	return runFailed
+}
+
+// reportAttempts is how often it is tried to record what has become of a task.
+const reportAttempts = 5
+
+// persist records what has become of a task. The state may be locked or the disk
+// full for a moment; when it stays so, the lease ends and the task is run again.
+func (w *worker) persist(l *broker.Lease, what string, record func(context.Context) error) {
+	pause := 50 * time.Millisecond
+	for attempt := 1; ; attempt++ {
+		err := record(context.WithoutCancel(w.stop))
+		if err == nil || errors.Is(err, broker.ErrLost) || attempt == reportAttempts {
+			w.log(l, what, err)
+			return
+		}
+		<-time.After(pause)
+		pause *= 2
+	}
+}
+
+// log logs an error, if there is one.
+func (w *worker) log(l *broker.Lease, what string, err error) {
+	if err != nil {
+		w.deps.Log.Error().Err(err).Str("task", l.ID).Str("type", l.Type).Msg("cannot " + what + " task")
+	}
+}
+
+// runOnce runs the command of a task; cancelled says that procops has stopped it.
+func (w *worker) runOnce(ctx context.Context, typ Type, r *Record, params []byte) (run Run, cancelled bool) {
+	limit := w.q.cfg.timeLimit(typ, r.TimeLimit)
+	response := proc.NewTail(responseKept)
+	result, err := runner.Run(ctx, w.deps.Host, runner.Unit{
+		Command: typ.Command, Dir: typ.Dir, Env: w.environ(typ, r, limit), Input: bytes.NewReader(params),
+		Output: func(stream proc.Stream, data []byte) {
+			if stream == proc.Stdout {
+				response.Write(stream, data)
+			}
+		},
+		MaxOutput: -1, TimeLimit: limit, Hurry: w.opt.Hurry,
+	})
+	if err != nil {
+		return Run{Result: ResultError, Code: notStarted, Message: err.Error()}, ctx.Err() != nil
+	}
+	return Run{
+		Started: result.Started, Duration: result.Duration, Result: resultOf(result.Outcome), Code: result.Exit.ShellCode(),
+		Message: result.Reason, Response: []byte(response.Text(proc.Stdout)), Diagnostics: result.Diagnostics,
+	}, result.Outcome == runner.Cancelled
+}
+
+// notStarted is the code of a command that could not be started, as a shell has
+// it.
+const notStarted = 127
+
+// environ returns the environment of a handler.
+func (w *worker) environ(typ Type, r *Record, limit time.Duration) []string {
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
+		key, _, _ := strings.Cut(v, "=")
+		return slices.Contains([]string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"}, key)
+	})
+	env = append(env, w.deps.Env...)
+	for key, value := range typ.Env {
+		env = append(env, key+"="+value)
+	}
+	return append(env,
+		"PROCOPS_TASK_ID="+r.ID,
+		"PROCOPS_TASK_TYPE="+r.Type,
+		"PROCOPS_TASK_ATTEMPT="+strconv.Itoa(r.Attempts+1),
+		"PROCOPS_TASK_CRASHES="+strconv.Itoa(r.Crashes),
+		"PROCOPS_TASK_PRIORITY="+strconv.Itoa(r.Priority),
+		"PROCOPS_TASK_TIME_LIMIT="+strconv.FormatFloat(limit.Seconds(), 'f', -1, 64),
+	)
+}

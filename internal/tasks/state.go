@@ -1,0 +1,127 @@
+package tasks
+
+import (
+	"fmt"
+	"slices"
+
+	"procops/internal/runner"
+)
+
+// State is where a task is in its life.
+type State string
+
+// The states of a task.
+const (
+	StatePending  State = "pending"  // queued, and not run yet
+	StateRunning  State = "running"  // a worker has it; or had it, and died
+	StateRetrying State = "retrying" // a run has failed; it is queued again
+	StateDone     State = "done"     // it has ended well
+	StateDead     State = "dead"     // it has failed and was given up
+)
+
+// States lists all states in the order of docs/states.md.
+func States() []State {
+	return []State{StatePending, StateRunning, StateRetrying, StateDone, StateDead}
+}
+
+// UnmarshalText reads the name of a state.
+func (s *State) UnmarshalText(text []byte) error {
+	if !slices.Contains(States(), State(text)) {
+		return fmt.Errorf("invalid status %q: want one of %q", text, States())
+	}
+	*s = State(text)
+	return nil
+}
+
+// Trigger is what moves a task from state to state.
+type Trigger string
+
+// The triggers.
+const (
+	TriggerStart    Trigger = "start"    // a worker has claimed it and is about to run it
+	TriggerComplete Trigger = "complete" // the run has ended well
+	TriggerRetry    Trigger = "retry"    // the run has failed, and there will be another
+	TriggerGiveUp   Trigger = "give-up"  // the run has failed for good, or too many workers have died of it
+	TriggerRelease  Trigger = "release"  // the worker stops and gives it back
+)
+
+// Triggers lists all triggers in the order of docs/states.md.
+func Triggers() []Trigger {
+	return []Trigger{TriggerStart, TriggerComplete, TriggerRetry, TriggerGiveUp, TriggerRelease}
+}
+
+// What stands in the table where no state follows. They have no type, because
+// they are no states.
+const (
+	stay  = "-" // the trigger may come and changes nothing
+	never = "!" // the trigger cannot come; if it does, there is a defect
+)
+
+// table is total: a row for each state, a column for each trigger, in the orders
+// of States and Triggers. Reports of a worker that has lost its lease are dropped
+// before they come here, by the number of the lease. A task that is done or dead
+// can be claimed once more when its worker died before it could tell the broker.
+// A report that reached the record and not the broker is made again.
+func table() [5][5]State {
+	return [5][5]State{
+		//            start         complete   retry          give-up    release
+		/* pending */ {StateRunning, never, never, StateDead, stay},
+		/* running */ {stay, StateDone, StateRetrying, StateDead, StatePending},
+		/* retrying*/ {StateRunning, never, stay, StateDead, stay},
+		/* done    */ {stay, stay, never, stay, stay},
+		/* dead    */ {stay, never, never, stay, stay},
+	}
+}
+
+// transition returns the state after t, which is s itself where t changes
+// nothing. An error means a defect: t cannot come in state s.
+func transition(s State, t Trigger) (State, error) {
+	row, column := slices.Index(States(), s), slices.Index(Triggers(), t)
+	if row < 0 || column < 0 {
+		return s, fmt.Errorf("there is no state %q or no trigger %q", s, t)
+	}
+	switch next := table()[row][column]; next {
+	case stay:
+		return s, nil
+	case never:
+		return s, fmt.Errorf("trigger %q cannot come in state %q", t, s)
+	default:
+		return next, nil
+	}
+}
+
+// Result is what came of a run.
+type Result string
+
+// The results.
+const (
+	ResultSuccess Result = "success"
+	ResultWarning Result = "warning" // done, but somebody should look
+	ResultError   Result = "error"
+	ResultUnknown Result = "unknown" // a signal ended it, or its worker died: nobody knows how far it got
+	ResultTimeout Result = "timeout" // it took longer than its time limit
+)
+
+// Code returns leptir's number for the result (retC), 0 before there is one.
+func (r Result) Code() int {
+	results := []Result{"", ResultSuccess, ResultWarning, ResultError, ResultUnknown, ResultTimeout}
+	return max(0, slices.Index(results, r))
+}
+
+// resultOf returns the result that an outcome stands for.
+func resultOf(o runner.Outcome) Result {
+	switch o {
+	case runner.Success:
+		return ResultSuccess
+	case runner.Warning:
+		return ResultWarning
+	case runner.TimedOut:
+		return ResultTimeout
+	case runner.Unknown, runner.Cancelled:
+		return ResultUnknown
+	case runner.Retry, runner.Failed:
+		return ResultError
+	default:
+		return ResultError
+	}
+}

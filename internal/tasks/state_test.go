@@ -1,0 +1,126 @@
+package tasks
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"procops/internal/runner"
+)
+
+var update = flag.Bool("update", false, "write the generated parts of docs/ instead of comparing them")
+
+// TestTransitionIsTotal: every state has an answer to every trigger and can be
+// reached; what has ended stays so, whatever a late worker reports.
+func TestTransitionIsTotal(t *testing.T) {
+	reached := map[State]bool{StatePending: true}
+	for _, from := range States() {
+		for _, trigger := range Triggers() {
+			to, err := transition(from, trigger)
+			if err != nil && to != from {
+				t.Errorf("%s + %s: refused, and yet moved to %s", from, trigger, to)
+			}
+			if (from == StateDone || from == StateDead) && to != from {
+				t.Errorf("%s + %s leads to %s", from, trigger, to)
+			}
+			reached[to] = true
+		}
+		if _, err := transition(from, TriggerStart); err != nil {
+			t.Errorf("a worker that dies can leave a task in %s, and it cannot be claimed then: %v", from, err)
+		}
+	}
+	if len(reached) != len(States()) {
+		t.Errorf("only %v can be reached", reached)
+	}
+}
+
+func TestTransitionRefusesUnknown(t *testing.T) {
+	if _, err := transition("nowhere", TriggerStart); err == nil {
+		t.Error("an unknown state was accepted")
+	}
+	if _, err := transition(StatePending, "nothing"); err == nil {
+		t.Error("an unknown trigger was accepted")
+	}
+	if _, err := transition(StatePending, TriggerComplete); err == nil {
+		t.Error("a task was done without a run")
+	}
+}
+
+// TestResults: the codes are leptir's.
+func TestResults(t *testing.T) {
+	for outcome, want := range map[runner.Outcome]string{
+		runner.Success: "success 1", runner.Warning: "warning 2", runner.Failed: "error 3", runner.Retry: "error 3",
+		runner.Unknown: "unknown 4", runner.TimedOut: "timeout 5",
+	} {
+		r := resultOf(outcome)
+		if got := fmt.Sprint(r, " ", r.Code()); got != want {
+			t.Errorf("outcome %s is result %s, want %s", outcome, got, want)
+		}
+	}
+	if Result("").Code() != 0 {
+		t.Error("a task without a result has a code")
+	}
+}
+
+const statesFile = "../../docs/states.md"
+
+// TestDocsStates compares the section of tasks in docs/states.md with the code.
+func TestDocsStates(t *testing.T) {
+	page, err := os.ReadFile(statesFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const title = "## Task\n"
+	before, rest, _ := strings.Cut(string(page), title)
+	section, after, more := strings.Cut(rest, "\n## ")
+	if more {
+		section, after = section+"\n", "## "+after
+	}
+	want := title + statesDoc()
+	if *update {
+		if err := os.WriteFile(statesFile, []byte(before+want+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(want, title+section); diff != "" {
+		t.Errorf("docs/states.md is stale; run go test ./internal/tasks -run Docs -update\n%s", diff)
+	}
+}
+
+func statesDoc() string {
+	var b strings.Builder
+	b.WriteString("\n| state |")
+	for _, t := range Triggers() {
+		fmt.Fprintf(&b, " %s |", t)
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---|", len(Triggers())) + "\n")
+	for _, s := range States() {
+		fmt.Fprintf(&b, "| **%s** |", s)
+		for _, t := range Triggers() {
+			next, err := transition(s, t)
+			cell := string(next)
+			switch {
+			case err != nil:
+				cell = ""
+			case next == s:
+				cell = "–"
+			}
+			fmt.Fprintf(&b, " %s |", cell)
+		}
+		b.WriteString("\n")
+	}
+	b.WriteString(`
+- **pending**: queued, and not run yet, or given back by a worker that stops.
+- **running**: a worker has it. When that dies the task stays in this state until its lease has ended and the next
+  worker starts it.
+- **retrying**: a run has failed, and the task waits for the next.
+- **done**: it has ended well, or with a warning. **dead**: it was given up. A worker that claims such a task, because
+  another one died before it could tell the broker, only tells the broker.
+`)
+	return b.String()
+}

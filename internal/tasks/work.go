@@ -1,0 +1,350 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"procops/internal/fault"
+	"procops/internal/proc"
+	"procops/internal/tasks/broker"
+)
+
+const (
+	// lookInterval is how long an idle worker waits for the broker's sign before it
+	// looks by itself: leptir's empty_queue_sleep.
+	lookInterval = 500 * time.Millisecond
+	// brokerPause is the time between two attempts to reach a broker that is away.
+	brokerPause = time.Second
+)
+
+// Deps are what a worker needs beside the queue.
+type Deps struct {
+	Host *proc.Host
+	Env  []string // for handlers, beside the environment of procops
+	Log  zerolog.Logger
+}
+
+// WorkOptions say how to work.
+type WorkOptions struct {
+	UntilEmpty bool            // end when nothing is ready or running any more, here or elsewhere
+	Hurry      <-chan struct{} // closed: what runs is ended at once; may be nil
+}
+
+// Report counts what a worker has done.
+type Report struct {
+	Completed int // runs that ended well
+	Failed    int // runs that failed
+	Released  int // runs that were stopped, and their tasks given back
+}
+
+// Work claims tasks and runs them until ctx ends, or until there are none. When
+// ctx ends nothing new is begun; what runs may go on for the time that the
+// configuration grants, and is then stopped and given back.
+func (q *Queue) Work(ctx context.Context, deps Deps, opt WorkOptions) (Report, error) {
+	w := &worker{
+		q: q, deps: deps, opt: opt, types: q.cfg.runnable(),
+		ended: make(chan runEnd), leases: leases{held: map[string]*held{}},
+	}
+	if len(w.types) == 0 {
+		return Report{}, fault.New(fault.Usage, "there is nothing to work off: the configuration has no type of task with a command").
+			WithHint("add a section such as [tasks.type.\"mail.send\"] with command = [\"./send-mail\"]")
+	}
+	return w.run(ctx)
+}
+
+// worker is one call of Work. The goroutine of run owns it; each task has a
+// goroutine of its own, and one extends the leases of all.
+type worker struct {
+	q     *Queue
+	deps  Deps
+	opt   WorkOptions
+	types []string
+
+	active int // tasks that run
+	report Report
+	ended  chan runEnd
+	leases leases
+	stop   context.Context // its end stops the tasks that run
+}
+
+// runEnd is what a task's goroutine reports.
+type runEnd int
+
+const (
+	runCompleted runEnd = iota
+	runFailed
+	runReleased
+	runNothing // the task was not run, or somebody else has it now
+)
+
+func (w *worker) run(ctx context.Context) (Report, error) {
+	stop, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	w.stop = stop
+	keeping, enough := context.WithCancel(context.WithoutCancel(ctx))
+	var keeper sync.WaitGroup
+	keeper.Go(func() { w.keepLeases(keeping) })
+	err := w.loop(ctx)
+	w.drain(cancel)
+	enough()
+	keeper.Wait()
+	return w.report, err
+}
+
+// loop begins tasks until there is nothing more to do.
+func (w *worker) loop(ctx context.Context) error {
+	for ctx.Err() == nil {
+		begun, err := w.begin(ctx)
+		switch {
+		case ctx.Err() != nil: // then an error is no news
+		case err != nil && w.opt.UntilEmpty:
+			return err
+		case err != nil:
+			w.deps.Log.Error().Err(err).Msg("cannot claim tasks")
+			w.pause(ctx)
+		case begun > 0:
+		default:
+			if empty, err := w.empty(ctx); empty || err != nil {
+				return err
+			}
+			w.await(ctx)
+		}
+	}
+	return nil
+}
+
+// begin claims as many tasks as may run beside those that do, and starts them. When
+// none may it waits for the end of one.
+func (w *worker) begin(ctx context.Context) (int, error) {
+	w.collect(ctx)
+	if w.active >= w.q.cfg.Workers {
+		return 0, nil // ctx has ended
+	}
+	ask := broker.Ask{Types: w.types, Max: w.q.cfg.Workers - w.active, Lease: w.q.cfg.Lease.Std()}
+	until := time.Now().Add(ask.Lease)
+	claimed, err := w.q.broker.Claim(ctx, ask)
+	for _, l := range claimed {
+		w.active++
+		h := w.leases.add(w.stop, l, until)
+		go func() {
+			e := w.attend(h)
+			w.leases.remove(h)
+			w.ended <- e
+		}()
+	}
+	return len(claimed), err
+}
+
+// collect takes note of the tasks that have ended, and waits for one while as
+// many run as may.
+func (w *worker) collect(ctx context.Context) {
+	for w.active >= w.q.cfg.Workers {
+		select {
+		case e := <-w.ended:
+			w.count(e)
+		case <-ctx.Done():
+			return
+		}
+	}
+	for {
+		select {
+		case e := <-w.ended:
+			w.count(e)
+		default:
+			return
+		}
+	}
+}
+
+// count takes note of the end of a task.
+func (w *worker) count(e runEnd) {
+	w.active--
+	switch e {
+	case runCompleted:
+		w.report.Completed++
+	case runFailed:
+		w.report.Failed++
+	case runReleased:
+		w.report.Released++
+	case runNothing:
+	}
+}
+
+// empty reports whether there is an end to come and it has: nothing is ready or
+// running, here or elsewhere.
+func (w *worker) empty(ctx context.Context) (bool, error) {
+	if !w.opt.UntilEmpty || w.active > 0 {
+		return false, nil
+	}
+	n, err := w.q.broker.Count(ctx, w.types)
+	return n.Ready == 0 && n.Leased == 0, err
+}
+
+// await waits until there may be something to claim, or a task ends, or the
+// queue may be empty.
+func (w *worker) await(ctx context.Context) {
+	var looking sync.WaitGroup
+	defer looking.Wait()
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	signed := make(chan error, 1)
+	looking.Go(func() { signed <- w.look(waiting) })
+	select {
+	case err := <-signed:
+		if err != nil && ctx.Err() == nil {
+			w.deps.Log.Error().Err(err).Msg("cannot look for tasks")
+			w.pause(ctx)
+		}
+	case e := <-w.ended:
+		w.count(e)
+	}
+}
+
+// look returns when there may be something to claim; where an empty queue is the
+// end it returns from time to time.
+func (w *worker) look(ctx context.Context) error {
+	for {
+		found, err := w.q.broker.Await(ctx, w.types, lookInterval)
+		if found || err != nil || w.opt.UntilEmpty {
+			return err
+		}
+	}
+}
+
+func (w *worker) pause(ctx context.Context) {
+	timer := time.NewTimer(brokerPause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// errStopping is why a worker stops its tasks.
+var errStopping = errors.New("the worker stops")
+
+// drain waits for the tasks that run. When it takes too long, or somebody is in a
+// hurry, they are stopped.
+func (w *worker) drain(stop context.CancelCauseFunc) {
+	grace := time.NewTimer(w.q.cfg.StopGrace.Std())
+	defer grace.Stop()
+	hurry := w.opt.Hurry
+	for w.active > 0 {
+		select {
+		case e := <-w.ended:
+			w.count(e)
+		case <-grace.C:
+			stop(errStopping)
+		case <-hurry:
+			hurry = nil
+			stop(errStopping)
+		}
+	}
+}
+
+// held is a lease while its task is worked on.
+type held struct {
+	lease broker.Lease
+	until time.Time       // by our clock
+	ctx   context.Context // its end stops the run
+	stop  context.CancelCauseFunc
+}
+
+// leases are those of all tasks of a worker.
+type leases struct {
+	mu   sync.Mutex
+	held map[string]*held
+}
+
+func (s *leases) add(ctx context.Context, l broker.Lease, until time.Time) *held {
+	h := &held{lease: l, until: until}
+	h.ctx, h.stop = context.WithCancelCause(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held[l.ID] = h
+	return h
+}
+
+func (s *leases) remove(h *held) {
+	h.stop(nil)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.held, h.lease.ID)
+}
+
+func (s *leases) all() (list []broker.Lease) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range s.held {
+		list = append(list, h.lease)
+	}
+	return list
+}
+
+// extended takes note that the leases end at a time now, but for those that are
+// lost: their runs are stopped.
+func (s *leases) extended(list, lost []broker.Lease, until time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range list {
+		if h := s.held[list[i].ID]; h != nil && h.lease.Number == list[i].Number {
+			h.until = until
+		}
+	}
+	for i := range lost {
+		if h := s.held[lost[i].ID]; h != nil && h.lease.Number == lost[i].Number {
+			h.stop(broker.ErrLost)
+		}
+	}
+}
+
+// expire stops the runs whose lease has ended: somebody else may have the task.
+func (s *leases) expire(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range s.held {
+		if !now.Before(h.until) {
+			h.stop(broker.ErrLost)
+		}
+	}
+}
+
+// keepLeases extends the leases of what runs, three times in the length of one.
+func (w *worker) keepLeases(ctx context.Context) {
+	length := w.q.cfg.Lease.Std()
+	tick := time.NewTicker(length / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		list := w.leases.all()
+		if len(list) == 0 {
+			continue
+		}
+		until := time.Now().Add(length)
+		lost, err := w.extend(ctx, list, length)
+		if err == nil {
+			w.leases.extended(list, lost, until)
+		}
+		w.leases.expire(time.Now())
+	}
+}
+
+// extend extends leases. A broker that does not answer must not keep it from
+// noticing that they have ended.
+func (w *worker) extend(ctx context.Context, list []broker.Lease, length time.Duration) ([]broker.Lease, error) {
+	ctx, cancel := context.WithTimeout(ctx, length/3)
+	defer cancel()
+	lost, err := w.q.broker.Extend(ctx, list, length)
+	if err != nil && !errors.Is(err, context.Canceled) {
+		w.deps.Log.Error().Err(err).Int("tasks", len(list)).Msg("cannot extend the leases of tasks")
+	}
+	return lost, err
+}
