@@ -70,10 +70,11 @@ func TestLineStyleJSON(t *testing.T) {
 // TestNoticesOfAllEvents goes through all event types, so that a new one is
 // given words or silence on purpose.
 func TestNoticesOfAllEvents(t *testing.T) {
-	data := json.RawMessage(`{"pid":7,"processes":2,"reason":"why","delay_seconds":1.23,"text":"3 Bad","expected":false,"members":["db","web"],"stopped_by_hand":["db"],"added":["x"],"restarted":["y","z"],"process":"db","message":"hello"}`)
+	data := json.RawMessage(`{"pid":7,"processes":2,"reason":"why","delay_seconds":1.23,"text":"3 Bad","expected":false,"members":["db","web"],"stopped_by_hand":["db"],"added":["x"],"restarted":["y","z"],"process":"db","program":"/bin/procops","message":"hello"}`)
 	want := map[string]string{
 		"supervise.started":           "supervising 2 processes, pid 7; stopped by hand and left so: db",
 		"supervise.reloaded":          "reloaded: 1 added, 0 removed, 2 restarted, 0 updated",
+		"supervise.upgraded":          "is /bin/procops now and supervises on, pid 7",
 		"supervise.stopped":           "all is down",
 		"supervise.failed":            "this failure ends supervision",
 		"supervise.process.exited":    "failed: 3 Bad",
@@ -81,7 +82,7 @@ func TestNoticesOfAllEvents(t *testing.T) {
 		"supervise.group.restarting":  `restarts db, web together in 1.2s, because "db" ended`,
 		"supervise.process.stopped":   "",
 		"supervise.process.waiting":   "",
-		"supervise.process.starting":  "started, pid 7",
+		"supervise.process.starting":  "why, pid 7",
 		"supervise.process.running":   "ready",
 		"supervise.process.ending":    "",
 		"supervise.process.backoff":   "is started again in 1.2s",
