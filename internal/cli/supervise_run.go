@@ -98,7 +98,7 @@ func runSupervise(c *cli.Context, io IO) (err error) {
 	if err != nil {
 		return err
 	}
-	opt.style = styleOf(c, append(slices.Collect(maps.Keys(a.Config.Supervise.Process)), procopsName))
+	opt.style = styleOf(c, append(slices.Collect(maps.Keys(a.Config.Supervise.Expanded().Process)), procopsName))
 	files, err := openRunFiles(a.Config.Log, opt.logFile)
 	if err != nil {
 		return errors.Join(err, a.Close(c.Context))

@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"procops/internal/config/source"
 	"procops/internal/proc"
@@ -15,9 +16,11 @@ import (
 // the programs of commands, found in the way in which they will be, and the
 // users to run them as. The error is an *Error.
 func (c *Config) CheckPrograms() error {
-	m := machine{cfg: c, environ: os.Environ(), problems: collector{files: c.files}}
-	for _, name := range slices.Sorted(maps.Keys(c.Supervise.Process)) {
-		m.process(name)
+	m := machine{cfg: c, environ: os.Environ(), problems: collector{files: c.files}, said: map[string]bool{}}
+	expanded := c.Supervise.Expanded()
+	for _, name := range slices.Sorted(maps.Keys(expanded.Process)) {
+		p := expanded.Process[name]
+		m.process(p.Origin(name), p)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Supervise.Group)) {
 		g := c.Supervise.Group[name]
@@ -32,10 +35,11 @@ type machine struct {
 	cfg      *Config
 	environ  []string // of procops
 	problems collector
+	said     map[string]bool // places: instances of one process share them
 }
 
-func (m *machine) process(name string) {
-	p := m.cfg.Supervise.Process[name]
+// process checks a process, or an instance, that the config declares as name.
+func (m *machine) process(name string, p supervise.ProcessConfig) {
 	env := slices.Clone(m.environ)
 	for key, value := range p.Env {
 		env = append(env, key+"="+value)
@@ -82,6 +86,11 @@ func (m *machine) user(user, group string, at []string) {
 }
 
 func (m *machine) report(at []string, format string, args ...any) {
+	place := strings.Join(at, "\x00")
+	if m.said[place] {
+		return
+	}
+	m.said[place] = true
 	p := source.Errorf(m.cfg.root.Near(at...), "%s: "+format, append([]any{m.cfg.root.Label(at...)}, args...)...)
 	m.problems.report(p)
 }

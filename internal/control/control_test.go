@@ -35,6 +35,7 @@ const deadline = 10 * time.Second
 type fake struct {
 	status   func(context.Context) (supervise.Status, error)
 	do       func(context.Context, supervise.Request) ([]supervise.Result, error)
+	scale    func(context.Context, supervise.ScaleRequest) ([]supervise.Result, error)
 	logs     func(context.Context, supervise.LogRequest, func(supervise.LogLine) error) error
 	wait     func(context.Context, []string) error
 	reload   func(context.Context, bool) (supervise.Plan, error)
@@ -49,6 +50,10 @@ func (f *fake) Reload(ctx context.Context, dryRun bool) (supervise.Plan, error) 
 
 func (f *fake) Do(ctx context.Context, r supervise.Request) ([]supervise.Result, error) {
 	return f.do(ctx, r)
+}
+
+func (f *fake) Scale(ctx context.Context, r supervise.ScaleRequest) ([]supervise.Result, error) {
+	return f.scale(ctx, r)
 }
 
 func (f *fake) Logs(ctx context.Context, r supervise.LogRequest, emit func(supervise.LogLine) error) error {

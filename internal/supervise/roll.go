@@ -1,0 +1,113 @@
+package supervise
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"procops/internal/fault"
+)
+
+// roll restarts processes one after the other, in order of the tree: the next
+// one when the last is ready again, or has ended well. When one is not, the rest
+// is left as it is; when ctx ends, so is what comes after the present one. Those
+// that are not wanted up, or have ended well, are passed over unless they are
+// named themselves. What depends on a process that is restarted goes on, as with
+// any restart.
+func (s *Supervisor) roll(ctx context.Context, r Request, targets []*process) ([]Result, error) {
+	if r.NoWait {
+		return nil, fault.New(fault.Usage, "a rolling restart cannot do without waiting: each process waits for the one before it")
+	}
+	var all rolled
+	for i, p := range targets {
+		obstacle, err := s.rollOne(ctx, r, p, &all)
+		switch {
+		case err != nil:
+			return nil, err
+		case obstacle != "":
+			rest, err := s.untouched(ctx, targets[i:], &all, obstacle)
+			return append(all.results, rest...), err
+		}
+	}
+	return all.results, nil
+}
+
+// rolled is how far a rolling restart is.
+type rolled struct {
+	done    []*process // that have been restarted
+	results []Result
+}
+
+// add takes the results of a step: a later one of a process counts.
+func (r *rolled) add(list []Result) {
+	for _, one := range list {
+		r.results = slices.DeleteFunc(r.results, func(other Result) bool { return other.Name == one.Name })
+		r.results = append(r.results, one)
+	}
+}
+
+// has reports whether there is a result of p.
+func (r *rolled) has(p *process) bool {
+	return slices.ContainsFunc(r.results, func(one Result) bool { return one.Name == p.name })
+}
+
+// rollOne restarts the next process, unless it is to be passed over. obstacle
+// says why the restart must not go on.
+func (s *Supervisor) rollOne(ctx context.Context, r Request, p *process, all *rolled) (obstacle string, err error) {
+	pass, err := learn(ctx, s, func() (bool, error) {
+		for _, q := range all.done {
+			if !q.leaving && q.wanted && !q.restarted() {
+				obstacle = fmt.Sprintf("%q, which was restarted before it, is %s", q.name, q.state)
+			}
+		}
+		if s.tree.byName[p.name] != node(p) { // a reload has taken it away
+			return true, nil
+		}
+		idle := p.state.AtRest() && (!p.wanted || p.state == StateCompleted)
+		if idle && !slices.Contains(r.Names, p.name) {
+			all.add([]Result{{Name: p.name, State: p.state, OK: true, Note: "left as it is"}})
+			return true, nil
+		}
+		return false, nil
+	})
+	if err != nil || pass || obstacle != "" {
+		return obstacle, err
+	}
+	one := []*process{p}
+	needed, err := s.withNeeds(ctx, one, (*process).stopped)
+	if err != nil {
+		return "", err
+	}
+	results, err := s.order(ctx, r, needed, true, s.bringAgainOf(one))
+	if err != nil {
+		return "", err
+	}
+	all.add(results)
+	all.done = append(all.done, p)
+	for _, result := range results {
+		if !result.OK || result.State != StateRunning && result.State != StateCompleted {
+			return fmt.Sprintf("%q has not become ready", result.Name), nil
+		}
+	}
+	return "", nil
+}
+
+// restarted reports whether p is where its restart was to bring it.
+func (p *process) restarted() bool { return p.state == StateRunning || p.state == StateCompleted }
+
+// untouched returns the results for what a rolling restart has not come to.
+func (s *Supervisor) untouched(ctx context.Context, rest []*process, all *rolled, obstacle string) ([]Result, error) {
+	return learn(ctx, s, func() (list []Result, _ error) {
+		for _, p := range rest {
+			if all.has(p) {
+				continue
+			}
+			one := Result{Name: p.name, State: p.state, Note: "not restarted: " + obstacle}
+			if p.run != nil {
+				one.PID = p.run.child.PID()
+			}
+			list = append(list, one)
+		}
+		return list, nil
+	})
+}
