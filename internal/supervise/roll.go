@@ -56,7 +56,7 @@ func (r *rolled) has(p *process) bool {
 func (s *Supervisor) rollOne(ctx context.Context, r Request, p *process, all *rolled) (obstacle string, err error) {
 	pass, err := learn(ctx, s, func() (bool, error) {
 		for _, q := range all.done {
-			if !q.leaving && q.wanted && !q.restarted() {
+			if !q.leaving && q.wanted && !restarted(q.state) {
 				obstacle = fmt.Sprintf("%q, which was restarted before it, is %s", q.name, q.state)
 			}
 		}
@@ -82,18 +82,20 @@ func (s *Supervisor) rollOne(ctx context.Context, r Request, p *process, all *ro
 	if err != nil {
 		return "", err
 	}
-	all.add(results)
-	all.done = append(all.done, p)
-	for _, result := range results {
-		if !result.OK || result.State != StateRunning && result.State != StateCompleted {
-			return fmt.Sprintf("%q has not become ready", result.Name), nil
+	for i := range results {
+		if !restarted(results[i].State) { // it may be on its way already to another attempt
+			results[i].OK = false
+			obstacle = fmt.Sprintf("%q has not become ready", results[i].Name)
 		}
 	}
-	return "", nil
+	all.add(results)
+	all.done = append(all.done, p)
+	return obstacle, nil
 }
 
-// restarted reports whether p is where its restart was to bring it.
-func (p *process) restarted() bool { return p.state == StateRunning || p.state == StateCompleted }
+// restarted reports whether a process in this state is where a rolling restart
+// was to bring it.
+func restarted(s State) bool { return s == StateRunning || s == StateCompleted }
 
 // untouched returns the results for what a rolling restart has not come to.
 func (s *Supervisor) untouched(ctx context.Context, rest []*process, all *rolled, obstacle string) ([]Result, error) {

@@ -8,9 +8,7 @@ import (
 	"syscall"
 	"testing"
 
-	"procops/internal/fault"
-	"procops/internal/unit"
-)
+	"procops/internal/fault")
 
 func kill(t *testing.T, pid int) {
 	t.Helper()
@@ -42,6 +40,7 @@ func TestRollingRestart(t *testing.T) {
 	cfg.Process["user"] = with(forever(), keep, func(p *ProcessConfig) { p.DependsOn = []DependencyConfig{{Name: "web", Condition: ConditionReady}} })
 	r := newRig(t, cfg)
 	r.ready()
+	r.await("supervise.process.completed", "job", 1)
 	r.do(Request{Action: ActionStop, Names: []string{"other"}})
 	r.await("supervise.process.stopped", "other", 1)
 	before, seen := r.pids(), len(r.moves())
@@ -75,8 +74,8 @@ func TestRollingRestartEndsWithTheFirstThatDoesNotGetReady(t *testing.T) {
 	dir := t.TempDir()
 	bad := filepath.Join(dir, "bad")
 	cfg := scalable(3)
-	cfg.Process["web"] = with(sh(`test {{instance}} = 2 && test -e `+bad+` && exec sleep 1000; echo up; exec sleep 1000`), keep, instances(3),
-		func(p *ProcessConfig) { p.Ready.Log, p.Ready.Timeout = "up", unit.Duration(100*1e6) })
+	cfg.Process["web"] = with(sh(`test {{instance}} = 2 && test -e `+bad+` && exit 1; echo up; exec sleep 1000`), keep, instances(3),
+		func(p *ProcessConfig) { p.Ready.Log = "up" })
 	r := newRig(t, cfg)
 	r.ready()
 	before := r.pids()

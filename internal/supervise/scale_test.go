@@ -59,6 +59,16 @@ func (r *rig) ready() {
 	}
 }
 
+// rid waits until all that has left the tree is gone.
+func (r *rig) rid() {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
+	defer cancel()
+	if err := r.s.wait(ctx, func() bool { return len(r.s.leaving) == 0 }); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 // told writes results in short.
 func told(results []Result) string {
 	var b strings.Builder
@@ -122,8 +132,8 @@ func TestScaleUpAndDown(t *testing.T) {
 func TestInstancesAreAGroup(t *testing.T) {
 	dir := t.TempDir()
 	cfg := scalable(3)
-	cfg.Process["web"] = with(sh(`echo "$PROCOPS_PROCESS $PROCOPS_INSTANCE $PORT" >`+dir+`/{{name}}; exec sleep 1000`), keep, instances(3),
-		func(p *ProcessConfig) { p.Env = map[string]string{"PORT": "{{index+8000}}"} })
+	cfg.Process["web"] = with(sh(`echo "$PROCOPS_PROCESS $PROCOPS_INSTANCE $PORT" >`+dir+`/{{name}}; echo up; exec sleep 1000`), keep, instances(3),
+		func(p *ProcessConfig) { p.Env, p.Ready.Log = map[string]string{"PORT": "{{index+8000}}"}, "up" })
 	cfg.Process["late"] = with(forever(), keep, func(p *ProcessConfig) { p.DependsOn = []DependencyConfig{{Name: "web", Condition: ConditionReady}} })
 	r := newRig(t, cfg)
 	r.await("supervise.process.running", "late", 1)
@@ -233,6 +243,7 @@ func TestScaleIsRecorded(t *testing.T) {
 		clash := scalable(1)
 		clash.Process["web-3"] = with(sh("exec sleep 2000"), keep)
 		r.reload(clash)
+		r.rid()
 		r.ready()
 		want("other web-1 web-3")(r)
 		if got := r.process("web-3"); got.Command != "exec sleep 2000" {
@@ -319,11 +330,7 @@ func TestScaleToAndFro(t *testing.T) {
 		}
 	}
 	r.untouched(before, "other")
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if err := r.s.wait(ctx, func() bool { return len(r.s.leaving) == 0 }); err != nil {
-		t.Fatal(err)
-	}
+	r.rid()
 	r.ready()
 	if got := r.pids(); len(got) != 4 || got["web-3"] == 0 {
 		t.Errorf("running: %v", got)
@@ -365,6 +372,7 @@ func TestReloadOfInstances(t *testing.T) {
 	r.await("supervise.process.running", "web", 1)
 	r.reload(scalable(2))
 	r.await("supervise.process.stopped", "web", 1)
+	r.rid()
 	r.ready()
 	if got := r.pids(); len(got) != 3 || got["web"] != 0 {
 		t.Errorf("running: %v", got)
