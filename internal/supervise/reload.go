@@ -176,6 +176,11 @@ func (s *Supervisor) apply(cfg Config, plan Plan, news ...event.Event) error {
 	for _, p := range s.tree.processes {
 		s.soon(func() { s.tryStart(p) }) // it may depend on something else now
 	}
+	for _, g := range s.tree.groups {
+		if len(g.restarting) > 0 {
+			s.soon(func() { s.groupChanged(g) }) // what it waited for may have left it
+		}
+	}
 	return nil
 }
 

@@ -379,6 +379,29 @@ func TestReloadOfInstances(t *testing.T) {
 	}
 }
 
+// TestScaleDownOfAGroupThatWaits: a group that is brought to rest to be started
+// again does not wait for what has left it.
+func TestScaleDownOfAGroupThatWaits(t *testing.T) {
+	release := filepath.Join(t.TempDir(), "release")
+	stubborn := with(sh(`test {{instance}} = 2 && trap 'while ! test -e `+release+`; do sleep 0.01; done; exit 0' TERM; echo up; while :; do sleep 0.01; done`),
+		keep, instances(2), func(p *ProcessConfig) { p.Ready.Log = "up" })
+	r := newRig(t, Config{
+		Process: map[string]ProcessConfig{"web": stubborn, "z": with(forever(), keep)},
+		Group:   map[string]GroupConfig{"g": {Children: []string{"web", "z"}, Strategy: OneForAll}},
+	})
+	r.ready()
+	kill(t, r.process("web-1").PID)
+	r.await("supervise.process.stopped", "z", 1)
+	r.await("supervise.process.stopping", "web-2", 1)
+	if _, err := r.s.Scale(t.Context(), ScaleRequest{Instances: map[string]int{"web": 1}, NoWait: true}); err != nil {
+		t.Fatal(err)
+	}
+	r.await("supervise.process.running", "z", 2)
+	r.await("supervise.process.running", "web-1", 2)
+	create(t, release)
+	r.rid()
+}
+
 // TestInstancesAreChildrenOfTheGroupAbove: how many there are of a process
 // changes no rules of restart.
 func TestInstancesAreChildrenOfTheGroupAbove(t *testing.T) {
