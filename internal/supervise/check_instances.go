@@ -47,21 +47,21 @@ func (c *Config) checkInstanceNames(of string, count int, report report) {
 	}
 }
 
-// checkTemplates reports templates of p that cannot be filled in.
-func (p ProcessConfig) checkTemplates(n string, report report) {
-	if !anyText(reflect.ValueOf(p), func(text string) bool { return strings.Contains(text, "{{") }) {
+// checkTemplates reports templates of c that cannot be filled in.
+func (c ProcessConfig) checkTemplates(n string, report report) {
+	if !anyText(reflect.ValueOf(c), func(text string) bool { return strings.Contains(text, "{{") }) {
 		return // most have none, and finding that out is cheap
 	}
-	rewrite(reflect.ValueOf(p), nil, func(path []string, text string) string {
-		if err := p.checkTemplate(n, text); err != nil {
+	rewrite(reflect.ValueOf(c), nil, func(path []string, text string) string {
+		if err := c.checkTemplate(n, text); err != nil {
 			report(err, path...)
 		}
 		return text
 	})
 }
 
-func (p ProcessConfig) checkTemplate(n, text string) error {
-	if p.Instances != nil {
+func (c ProcessConfig) checkTemplate(n, text string) error {
+	if c.Instances != nil {
 		_, err := instance{of: n, number: 1}.tryFill(text)
 		return err
 	}

@@ -80,21 +80,21 @@ func (c *Config) count(of string, counts map[string]int) int {
 	return min(max(n, 0), MaxInstances)
 }
 
-// instance returns the config of the n-th instance of p.
-func (p ProcessConfig) instance(of string, n int) ProcessConfig {
+// instance returns the config of the n-th instance of c.
+func (c ProcessConfig) instance(of string, n int) ProcessConfig {
 	t := instance{of: of, number: n}
-	filled, _ := reflect.TypeAssert[ProcessConfig](rewrite(reflect.ValueOf(p), nil, func(_ []string, text string) string {
+	filled, _ := reflect.TypeAssert[ProcessConfig](rewrite(reflect.ValueOf(c), nil, func(_ []string, text string) string {
 		return t.fill(text)
 	}))
 	filled.Instances, filled.which = nil, t
 	return filled
 }
 
-// Origin returns the name under which the config declares p, whose name is n: an
+// Origin returns the name under which the config declares c, whose name is n: an
 // instance is declared under the name of its process.
-func (p ProcessConfig) Origin(n string) string {
-	if p.which.of != "" {
-		return p.which.of
+func (c ProcessConfig) Origin(n string) string {
+	if c.which.of != "" {
+		return c.which.of
 	}
 	return n
 }

@@ -46,6 +46,16 @@ func (r *rolled) add(list []Result) {
 	}
 }
 
+// obstacle says what of the processes that have been restarted has failed since.
+func (r *rolled) obstacle() string {
+	for _, q := range r.done {
+		if !q.leaving && q.wanted && !restarted(q.state) {
+			return fmt.Sprintf("%q, which was restarted before it, is %s", q.name, q.state)
+		}
+	}
+	return ""
+}
+
 // has reports whether there is a result of p.
 func (r *rolled) has(p *process) bool {
 	return slices.ContainsFunc(r.results, func(one Result) bool { return one.Name == p.name })
@@ -54,24 +64,10 @@ func (r *rolled) has(p *process) bool {
 // rollOne restarts the next process, unless it is to be passed over. obstacle
 // says why the restart must not go on.
 func (s *Supervisor) rollOne(ctx context.Context, r Request, p *process, all *rolled) (obstacle string, err error) {
-	pass, err := learn(ctx, s, func() (bool, error) {
-		for _, q := range all.done {
-			if !q.leaving && q.wanted && !restarted(q.state) {
-				obstacle = fmt.Sprintf("%q, which was restarted before it, is %s", q.name, q.state)
-			}
-		}
-		if s.tree.byName[p.name] != node(p) { // a reload has taken it away
-			return true, nil
-		}
-		idle := p.state.AtRest() && (!p.wanted || p.state == StateCompleted)
-		if idle && !slices.Contains(r.Names, p.name) {
-			all.add([]Result{{Name: p.name, State: p.state, OK: true, Note: "left as it is"}})
-			return true, nil
-		}
-		return false, nil
-	})
-	if err != nil || pass || obstacle != "" {
-		return obstacle, err
+	next, err := learn(ctx, s, func() (turn, error) { return s.turnOf(p, r, all), nil })
+	if err != nil || next.pass || next.obstacle != "" {
+		all.add(next.results)
+		return next.obstacle, err
 	}
 	one := []*process{p}
 	needed, err := s.withNeeds(ctx, one, (*process).stopped)
@@ -91,6 +87,27 @@ func (s *Supervisor) rollOne(ctx context.Context, r Request, p *process, all *ro
 	all.add(results)
 	all.done = append(all.done, p)
 	return obstacle, nil
+}
+
+// turn says what is to be done when it is a process's turn.
+type turn struct {
+	obstacle string // why the restart must not go on
+	pass     bool   // it is not to be restarted
+	results  []Result
+}
+
+func (s *Supervisor) turnOf(p *process, r Request, all *rolled) turn {
+	idle := p.state.AtRest() && (!p.wanted || p.state == StateCompleted)
+	switch obstacle := all.obstacle(); {
+	case obstacle != "":
+		return turn{obstacle: obstacle}
+	case s.tree.byName[p.name] != node(p): // a reload has taken it away
+		return turn{pass: true}
+	case idle && !slices.Contains(r.Names, p.name):
+		return turn{pass: true, results: []Result{{Name: p.name, State: p.state, OK: true, Note: "left as it is"}}}
+	default:
+		return turn{}
+	}
 }
 
 // restarted reports whether a process in this state is where a rolling restart

@@ -8,7 +8,8 @@ import (
 	"syscall"
 	"testing"
 
-	"procops/internal/fault")
+	"procops/internal/fault"
+)
 
 func kill(t *testing.T, pid int) {
 	t.Helper()

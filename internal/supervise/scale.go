@@ -33,7 +33,11 @@ func (s *Supervisor) Scale(ctx context.Context, r ScaleRequest) ([]Result, error
 	if err != nil {
 		return nil, err
 	}
-	removed, err := s.results(ctx, Request{Action: ActionStop, NoWait: r.NoWait}, begun.removed, joinNotes("removed", begun.note))
+	became := "removed"
+	if r.NoWait {
+		became = "to be removed"
+	}
+	removed, err := s.results(ctx, Request{Action: ActionStop, NoWait: r.NoWait}, begun.removed, joinNotes(became, begun.note))
 	return append(added, removed...), err
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"procops/internal/event"
 	"procops/internal/fault"
 	"procops/internal/proc"
 )
@@ -69,6 +70,15 @@ func (r *rig) rid() {
 	}
 }
 
+func dataAs[T any](t *testing.T, e event.Event) T {
+	t.Helper()
+	data, ok := e.Data.(T)
+	if !ok {
+		t.Fatalf("the data of %s is %T", e.Type, e.Data)
+	}
+	return data
+}
+
 // told writes results in short.
 func told(results []Result) string {
 	var b strings.Builder
@@ -100,8 +110,8 @@ func TestScaleUpAndDown(t *testing.T) {
 	if n := len(r.pids()); n != 5 {
 		t.Errorf("%d processes run", n)
 	}
-	if e := r.await("supervise.scaled", "web", 1); e.Data.(scaleData).Instances != 4 || e.Data.(scaleData).Before != 2 || !slices.Equal(e.Data.(scaleData).Added, []string{"web-3", "web-4"}) {
-		t.Errorf("event %+v", e.Data)
+	if data := dataAs[scaleData](t, r.await("supervise.scaled", "web", 1)); data.Instances != 4 || data.Before != 2 || !slices.Equal(data.Added, []string{"web-3", "web-4"}) {
+		t.Errorf("event %+v", data)
 	}
 	if got, want := told(r.scale(map[string]int{"web": 1})), "web-2 stopped true removed;web-3 stopped true removed;web-4 stopped true removed;"; got != want {
 		t.Errorf("down: got %s", got)
@@ -414,7 +424,7 @@ func TestInstancesAreChildrenOfTheGroupAbove(t *testing.T) {
 	}
 	r := newRig(t, cfg)
 	e := r.await("supervise.group.restarting", "g", 1)
-	if got := e.Data.(groupData).Members; !slices.Equal(got, []string{"web-2", "z"}) {
+	if got := dataAs[groupData](t, e).Members; !slices.Equal(got, []string{"web-2", "z"}) {
 		t.Errorf("restarted together: %v", got)
 	}
 	r.await("supervise.process.running", "web-2", 2)
@@ -422,7 +432,7 @@ func TestInstancesAreChildrenOfTheGroupAbove(t *testing.T) {
 	pid := r.process("web-1").PID
 	kill(t, pid)
 	e = r.await("supervise.failed", "web-1", 1)
-	if text := e.Data.(failedData).Text; !strings.Contains(text, `more than 1 restarts of the group "g"`) {
+	if text := dataAs[failedData](t, e).Text; !strings.Contains(text, `more than 1 restarts of the group "g"`) {
 		t.Errorf("it failed with %q", text)
 	}
 }

@@ -97,8 +97,8 @@ func anyText(v reflect.Value, is func(text string) bool) bool {
 	case reflect.String:
 		return is(v.String())
 	case reflect.Struct:
-		for i := range v.NumField() {
-			if anyText(v.Field(i), is) {
+		for _, field := range v.Fields() {
+			if anyText(field, is) {
 				return true
 			}
 		}
@@ -137,22 +137,16 @@ func rewrite(v reflect.Value, path []string, f func(path []string, text string) 
 			}
 		}
 	case reflect.Slice:
-		if v.IsNil() {
-			break
+		if !v.IsNil() {
+			out.Set(reflect.MakeSlice(v.Type(), v.Len(), v.Len()))
 		}
-		out.Set(reflect.MakeSlice(v.Type(), v.Len(), v.Len()))
 		for i := range v.Len() {
-			at := path
-			if v.Type() != reflect.TypeFor[proc.Command]() {
-				at = append(slices.Clip(path), strconv.Itoa(i))
-			}
-			out.Index(i).Set(rewrite(v.Index(i), at, f))
+			out.Index(i).Set(rewrite(v.Index(i), elementPath(v.Type(), path, i), f))
 		}
 	case reflect.Map:
-		if v.IsNil() {
-			break
+		if !v.IsNil() {
+			out.Set(reflect.MakeMap(v.Type()))
 		}
-		out.Set(reflect.MakeMap(v.Type()))
 		for it := v.MapRange(); it.Next(); {
 			out.SetMapIndex(it.Key(), rewrite(it.Value(), append(slices.Clip(path), it.Key().String()), f))
 		}
@@ -164,4 +158,11 @@ func rewrite(v reflect.Value, path []string, f func(path []string, text string) 
 	default:
 	}
 	return out
+}
+
+func elementPath(list reflect.Type, path []string, i int) []string {
+	if list == reflect.TypeFor[proc.Command]() {
+		return path
+	}
+	return append(slices.Clip(path), strconv.Itoa(i))
 }
