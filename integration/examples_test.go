@@ -111,7 +111,7 @@ func command(line string) string {
 // exampleConfig has what the examples name.
 func exampleConfig() string {
 	var b strings.Builder
-	for _, name := range []string{"web", "db", "cache", "nginx", "redis", "clock"} {
+	for _, name := range []string{"web", "db", "cache", "nginx", "redis", "clock", "worker"} {
 		fmt.Fprintf(&b, "[supervise.process.%s]\ncommand = \"trap : HUP USR1; echo up; while :; do sleep 0.05; done\"\nready.log = '^up$'\nrestart = 'always'\n", name)
 	}
 	b.WriteString("[supervise.group.backend]\nchildren = ['db', 'cache']\n")
@@ -134,7 +134,7 @@ func exampleFixture(t *testing.T, s *harness.Sandbox, example string) {
 	s.Setenv("GEARMAN_PORT", strconv.Itoa(ports[1]))
 	s.Setenv("EDITOR", "cat")
 	for name, content := range map[string]string{
-		"Procfile": "web: echo up; exec sleep 1000\n", "supervisord.conf": "[program:web]\ncommand=sleep 1000\n",
+		"Procfile": "web: echo up; exec sleep 1000\nworker: exec sleep 1000\n", "supervisord.conf": "[program:web]\ncommand=sleep 1000\n",
 		".env": "A=1\n", "local.env": "B=2\n", "prod.env": "C=3\n",
 		"params.json": `{"year": 2026}`, "tasks.jsonl": `{"type": "report", "in": "5m"}` + "\n",
 	} {
@@ -143,8 +143,12 @@ func exampleFixture(t *testing.T, s *harness.Sandbox, example string) {
 	if regexp.MustCompile(`^procops config (init|import)`).MatchString(example) {
 		return
 	}
+	config := exampleConfig()
+	if strings.Contains(example, "supervise scale") {
+		config = strings.ReplaceAll(config, "command =", "instances = 1\ncommand =")
+	}
 	for _, name := range []string{"procops.toml", "app.toml", "new.toml"} {
-		s.WriteFile(name, exampleConfig())
+		s.WriteFile(name, config)
 	}
 	if strings.Contains(example, "heartbeat") && !strings.Contains(example, "heartbeat attach") {
 		for _, name := range []string{"backup", "queue", "pulse"} {

@@ -120,7 +120,7 @@ func (a *App) newSupervisor(ctx context.Context, opt SuperviseOptions, former *h
 	}
 	a.host = host
 	a.teardown.add("the host of the processes", func(context.Context) error { return host.Close() })
-	return supervise.New(cfg, supervise.Deps{
+	return supervise.New(ctx, cfg, supervise.Deps{
 		Host: host, Store: st, Bus: a.Bus, Log: opt.Log,
 		StateDir: a.StateDir, RunToken: token, LogDir: a.LogDir(), Config: a.Config.Path(),
 		Env: a.childEnv(), Output: opt.Output, Handover: tree,

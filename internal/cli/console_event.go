@@ -11,16 +11,14 @@ import (
 )
 
 // describer puts the events of the tree into words.
-type describer struct {
-	probed map[string]bool // processes that become ready some time after their start
-}
+type describer struct{ cfg supervise.Config }
 
-func newDescriber(cfg supervise.Config) describer {
-	d := describer{probed: map[string]bool{}}
-	for name, p := range cfg.Process {
-		d.probed[name] = p.Ready.IsSet()
-	}
-	return d
+func newDescriber(cfg supervise.Config) describer { return describer{cfg} }
+
+// probed reports whether a process becomes ready some time after its start.
+func (d describer) probed(name string) bool {
+	p, _ := d.cfg.Find(name)
+	return p.Ready.IsSet()
 }
 
 // notice is what procops says about a process, a group or itself.
@@ -45,6 +43,8 @@ type eventData struct {
 	Removed   []string `json:"removed"`
 	Restarted []string `json:"restarted"`
 	Updated   []string `json:"updated"`
+	Instances int      `json:"instances"`
+	Before    int      `json:"before"`
 	Process   string   `json:"process"`
 	Program   string   `json:"program"`
 	Message   string   `json:"message"`
@@ -75,6 +75,8 @@ func (d describer) event(e event.Event) (notice, bool) {
 			len(data.Added), len(data.Removed), len(data.Restarted), len(data.Updated)), bold}, true
 	case "supervise.upgraded":
 		return notice{fmt.Sprintf("is %s now and supervises on, pid %d", data.Program, data.PID), bold}, true
+	case "supervise.scaled":
+		return notice{fmt.Sprintf("scaled from %d to %s", data.Before, count(data.Instances, "instance", "instances")), bold}, true
 	case "supervise.stopped":
 		return notice{"all is down", bold}, true
 	case "supervise.failed":
@@ -106,7 +108,7 @@ func (d describer) process(name, what string, data eventData) (notice, bool) {
 		}
 		return notice{fmt.Sprintf("%s, pid %d", how, data.PID), dim}, true
 	case supervise.StateRunning:
-		return notice{"ready", dim}, d.probed[name]
+		return notice{"ready", dim}, d.probed(name)
 	case supervise.StateBackoff:
 		return notice{"is started again" + afterDelay(data.Delay), yellow}, true
 	case supervise.StateFatal:

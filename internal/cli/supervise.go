@@ -35,6 +35,7 @@ func superviseCommand(io IO) *cli.Command {
 			superviseStartCommand(io),
 			superviseStopCommand(io),
 			superviseRestartCommand(io),
+			superviseScaleCommand(io),
 			superviseReloadCommand(io),
 			superviseUpgradeCommand(io),
 			superviseSignalCommand(io),

@@ -14,13 +14,20 @@ import (
 	"procops/internal/supervise"
 )
 
-const flagNoWait = "no-wait"
+const (
+	flagNoWait  = "no-wait"
+	flagRolling = "rolling"
+)
+
+func noWaitFlag() cli.Flag {
+	return &cli.BoolFlag{Name: flagNoWait, Usage: "return when the wish is recorded, not when it has come true"}
+}
 
 // actionFlags are the flags of commands that act on processes.
 func actionFlags(more ...cli.Flag) []cli.Flag {
 	return append([]cli.Flag{
 		&cli.BoolFlag{Name: flagAll, Aliases: []string{"a"}, Usage: "all processes"},
-		&cli.BoolFlag{Name: flagNoWait, Usage: "return when the wish is recorded, not when it has come true"},
+		noWaitFlag(),
 		timeoutFlag("give up waiting after this `TIME`"),
 		jsonFlag(),
 	}, more...)
@@ -32,14 +39,23 @@ func superviseRestartCommand(io IO) *cli.Command {
 		Usage:     "stop and start processes and groups",
 		ArgsUsage: "NAME...",
 		Description: "It returns when all are ready again, or have failed.\n\n" +
-			examples("procops supervise restart web", "procops supervise restart backend web --timeout 30s", "procops supervise restart --all"),
-		Flags: actionFlags(),
+			"With --rolling one is restarted after the other, in order of the tree, the next\n" +
+			"when the last is ready again. What is stopped or has ended well is passed over,\n" +
+			"unless it is named itself. When one does not become ready the rest is left as it\n" +
+			"is and the exit code is 1; so it is after Ctrl-C, once the present one is through.\n\n" +
+			examples("procops supervise restart web", "procops supervise restart backend web --timeout 30s",
+				"procops supervise restart --rolling web", "procops supervise restart --all"),
+		Flags: actionFlags(&cli.BoolFlag{Name: flagRolling, Usage: "one after the other, each when the one before is ready"}),
 		Action: func(c *cli.Context) error {
 			names, err := targets(c)
 			if err != nil {
 				return err
 			}
-			return act(c, io, supervise.Request{Action: supervise.ActionRestart, Names: names})
+			rolling := c.Bool(flagRolling)
+			if rolling && c.Bool(flagNoWait) {
+				return fault.New(fault.Usage, "%s: only one of --%s and --%s can be given", commandName(c), flagRolling, flagNoWait)
+			}
+			return act(c, io, supervise.Request{Action: supervise.ActionRestart, Names: names, Rolling: rolling})
 		},
 	}
 }
@@ -108,22 +124,11 @@ func checkTargets(c *cli.Context, names []string) error {
 	return nil
 }
 
-// act carries out an action and prints what became of it. It is a failure if
-// something did not come true.
+// act carries out an action and prints what became of it.
 func act(c *cli.Context, io IO, r supervise.Request) error {
 	r.All, r.NoWait = c.Bool(flagAll), c.Bool(flagNoWait)
-	patience, err := timeout(c)
-	if err != nil {
-		return err
-	}
-	var results []supervise.Result
-	err = converse(c, io, func(ctx context.Context, client *control.Client) (err error) {
-		late := fault.New(fault.Failure, "%s has not come true after %v", r.Action, patience).
-			WithHint("it goes on; `procops supervise status` shows how far it is")
-		ctx, cancel := withLimit(ctx, patience, late)
-		defer cancel()
-		results, err = client.Do(ctx, r)
-		return err
+	results, err := perform(c, io, r.Action, func(ctx context.Context, client *control.Client) ([]supervise.Result, error) {
+		return client.Do(ctx, r)
 	})
 	if refused, ok := errors.AsType[*fault.Error](err); ok && refused.Kind == fault.NotFound && slices.Contains(r.Names, "all") {
 		return refused.WithHint("--%s means all", flagAll)
@@ -131,8 +136,35 @@ func act(c *cli.Context, io IO, r supervise.Request) error {
 	if err != nil {
 		return err
 	}
+	return conclude(c, io, r, results)
+}
+
+// perform asks a supervisor for an action, for as long as --timeout allows.
+func perform(c *cli.Context, io IO, a supervise.Action, ask func(context.Context, *control.Client) ([]supervise.Result, error)) (results []supervise.Result, err error) {
+	patience, err := timeout(c)
+	if err != nil {
+		return nil, err
+	}
+	hint := "it goes on; `procops supervise status` shows how far it is"
+	if c.Bool(flagRolling) {
+		hint = "it ends with the present process; `procops supervise status` shows how far it is"
+	}
+	err = converse(c, io, func(ctx context.Context, client *control.Client) (err error) {
+		late := fault.New(fault.Failure, "%s has not come true after %v", a, patience).WithHint("%s", hint)
+		ctx, cancel := withLimit(ctx, patience, late)
+		defer cancel()
+		results, err = ask(ctx, client)
+		return err
+	})
+	return results, err
+}
+
+// conclude prints what became of an action. It is a failure if something did not
+// come true.
+func conclude(c *cli.Context, io IO, r supervise.Request, results []supervise.Result) error {
+	var err error
 	if c.Bool(flagJSON) {
-		err = printJSON(io.Stdout, results)
+		err = printJSON(io.Stdout, append([]supervise.Result{}, results...)) // a list, if an empty one
 	} else {
 		err = printResults(io, r, results)
 	}

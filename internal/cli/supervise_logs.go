@@ -110,7 +110,7 @@ func oldLogs(c *cli.Context, io IO, request supervise.LogRequest, absent error) 
 	if err != nil {
 		return err
 	}
-	cfg := a.Config.Supervise
+	cfg := supervise.Logged(a.Config.Supervise, a.LogDir())
 	if len(cfg.Process) == 0 {
 		if cfg, err = logged(a.LogDir()); errors.Is(err, fs.ErrNotExist) {
 			return absent

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"path/filepath"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -19,6 +20,8 @@ func openRun(c *cli.Context, io IO) (*app.App, error) {
 	switch {
 	case file == "" && c.IsSet(flagEnv):
 		return nil, fault.New(fault.Usage, "%s: --%s goes with --%s only", commandName(c), flagEnv, flagProcfile)
+	case file == "" && c.IsSet(flagFormation):
+		return nil, fault.New(fault.Usage, "%s: --%s goes with --%s only", commandName(c), flagFormation, flagProcfile)
 	case file == "":
 		return openApp(c, io, "supervise", lasting)
 	case c.String(flagConfig) != "":
@@ -34,7 +37,11 @@ func openProcfile(c *cli.Context, io IO, file string) (*app.App, error) {
 		return nil, err
 	}
 	port, _ := io.Getenv("PORT")
-	result, err := procfile.Convert(file, procfile.Options{Dir: filepath.Dir(path), EnvFiles: envFiles(c, file), Port: port})
+	formation, err := formationOf(c)
+	if err != nil {
+		return nil, err
+	}
+	result, err := procfile.Convert(file, procfile.Options{Dir: filepath.Dir(path), EnvFiles: envFiles(c, file), Port: port, Formation: formation})
 	if err != nil {
 		return nil, err
 	}
@@ -48,6 +55,15 @@ func openProcfile(c *cli.Context, io IO, file string) (*app.App, error) {
 		fmt.Fprintf(io.Stderr, "procops: for status, logs and the like of this run: export PROCOPS_STATE_DIR=%s\n", a.StateDir)
 	}
 	return a, err
+}
+
+// formationOf returns how many instances of each process --formation asks for,
+// nil if it is not given.
+func formationOf(c *cli.Context) (map[string]int, error) {
+	if !c.IsSet(flagFormation) {
+		return nil, nil //nolint:nilnil // none is no error
+	}
+	return scaleOf(c, strings.FieldsFunc(c.String(flagFormation), func(r rune) bool { return r == ',' || r == ' ' }))
 }
 
 // procfileState returns the state directory for the Procfile at an absolute

@@ -14,10 +14,11 @@ import (
 )
 
 const (
-	flagLogFile  = "log-file"
-	flagProcfile = "procfile"
-	flagQuiet    = "quiet"
-	flagThen     = "then"
+	flagFormation = "formation"
+	flagLogFile   = "log-file"
+	flagProcfile  = "procfile"
+	flagQuiet     = "quiet"
+	flagThen      = "then"
 )
 
 func superviseRunCommand(io IO) *cli.Command {
@@ -38,6 +39,7 @@ func superviseRunCommand(io IO) *cli.Command {
 				"procops supervise run --config app.toml --json | jq .text",
 				"procops supervise run --quiet --timeout 30s --then -- ./integration-tests",
 				"procops supervise run --procfile Procfile --env .env --env local.env",
+				"procops supervise run --procfile Procfile --formation web=3,worker=2",
 			),
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: flagJSON, Usage: "print output, and on stderr events, as JSON lines"},
@@ -50,6 +52,7 @@ func superviseRunCommand(io IO) *cli.Command {
 			timeoutFlag("with --then: give up when not all is ready after this `TIME`"),
 			&cli.StringFlag{Name: flagProcfile, Usage: "run this Procfile, a `FILE`, instead of a config"},
 			envFlag(),
+			&cli.StringFlag{Name: flagFormation, Aliases: []string{"m"}, Usage: "with --procfile: how many of each process, such as web=3,worker=2; all=N for those not named, which else do not run (`LIST`)"},
 		},
 		Action: func(c *cli.Context) error { return runSupervise(c, io) },
 	}
@@ -98,7 +101,7 @@ func runSupervise(c *cli.Context, io IO) (err error) {
 	if err != nil {
 		return err
 	}
-	opt.style = styleOf(c, append(slices.Collect(maps.Keys(a.Config.Supervise.Process)), procopsName))
+	opt.style = styleOf(c, append(slices.Collect(maps.Keys(a.Config.Supervise.Expanded().Process)), procopsName))
 	files, err := openRunFiles(a.Config.Log, opt.logFile)
 	if err != nil {
 		return errors.Join(err, a.Close(c.Context))

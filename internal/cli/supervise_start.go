@@ -104,7 +104,7 @@ func tellByHand(ctx context.Context, a *app.App, client *control.Client, io IO) 
 	}
 	var names []string
 	for _, p := range status.Processes {
-		if !p.Wanted && a.Config.Supervise.Process[p.Name].Autostart {
+		if cfg, _ := a.Config.Supervise.Find(p.Name); !p.Wanted && cfg.Autostart {
 			names = append(names, p.Name)
 		}
 	}

@@ -159,6 +159,7 @@ func selectProcesses(status supervise.Status, names []string) ([]supervise.Proce
 		}
 	}
 	delete(known, "")
+	addGroups(known, status.Tree)
 	for _, n := range names {
 		if !known[n] {
 			return nil, unknownProcess(n, known)
@@ -169,6 +170,16 @@ func selectProcesses(status supervise.Status, names []string) ([]supervise.Proce
 		inGroup := slices.ContainsFunc(strings.Split(p.Group, "/"), func(group string) bool { return wanted[group] })
 		return !wanted[p.Name] && !inGroup
 	}), nil
+}
+
+// addGroups adds the names of groups, which may be empty.
+func addGroups(known map[string]bool, nodes []supervise.Node) {
+	for _, n := range nodes {
+		if n.Group {
+			known[n.Name] = true
+			addGroups(known, n.Children)
+		}
+	}
 }
 
 // unknownProcess is the error for a name that is not known.

@@ -60,6 +60,9 @@ func drawTree(w stdio.Writer, p palette, nodes []supervise.Node, indent string) 
 			line = append(line, n.Name...)
 		}
 		line = p.paint(append(line, "  "...), nodeColour(n.State), string(n.State))
+		if n.Instances != nil {
+			line = p.paint(append(line, "  "...), dim, count(*n.Instances, "instance", "instances"))
+		}
 		if _, err := w.Write(append(line, '\n')); err != nil {
 			return err
 		}

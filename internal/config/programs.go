@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"procops/internal/config/source"
 	"procops/internal/proc"
@@ -23,7 +24,7 @@ func (c *Config) CheckTreePrograms() error { return c.check((*machine).tree) }
 func (c *Config) CheckTaskPrograms() error { return c.check((*machine).tasks) }
 
 func (c *Config) check(parts ...func(*machine)) error {
-	m := machine{cfg: c, environ: os.Environ(), problems: collector{files: c.files}}
+	m := machine{cfg: c, environ: os.Environ(), problems: collector{files: c.files}, said: map[string]bool{}}
 	for _, part := range parts {
 		part(&m)
 	}
@@ -35,12 +36,15 @@ type machine struct {
 	cfg      *Config
 	environ  []string // of procops
 	problems collector
+	said     map[string]bool // places: instances of one process share them
 }
 
 func (m *machine) tree() {
 	c := m.cfg
-	for _, name := range slices.Sorted(maps.Keys(c.Supervise.Process)) {
-		m.process(name)
+	expanded := c.Supervise.Expanded()
+	for _, name := range slices.Sorted(maps.Keys(expanded.Process)) {
+		p := expanded.Process[name]
+		m.process(p.Origin(name), p)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Supervise.Group)) {
 		g := c.Supervise.Group[name]
@@ -65,8 +69,8 @@ func (m *machine) environment(own map[string]string) []string {
 	return env
 }
 
-func (m *machine) process(name string) {
-	p := m.cfg.Supervise.Process[name]
+// process checks a process, or an instance, that the config declares as name.
+func (m *machine) process(name string, p supervise.ProcessConfig) {
 	env := m.environment(p.Env)
 	at := []string{"supervise", "process", name}
 	m.command(p.Command, p.Dir, env, append(at, "command")...)
@@ -110,6 +114,11 @@ func (m *machine) user(user, group string, at []string) {
 }
 
 func (m *machine) report(at []string, format string, args ...any) {
+	place := strings.Join(at, "\x00")
+	if m.said[place] {
+		return
+	}
+	m.said[place] = true
 	p := source.Errorf(m.cfg.root.Near(at...), "%s: "+format, append([]any{m.cfg.root.Label(at...)}, args...)...)
 	m.problems.report(p)
 }

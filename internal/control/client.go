@@ -55,6 +55,12 @@ func (c *Client) Do(ctx context.Context, r supervise.Request) (results []supervi
 	return results, err
 }
 
+// Scale changes how many instances of processes there are.
+func (c *Client) Scale(ctx context.Context, r supervise.ScaleRequest) (results []supervise.Result, err error) {
+	err = c.ask(ctx, http.MethodPost, pathScale, r, &results)
+	return results, err
+}
+
 // WaitReady returns when all the named processes and groups (none: all that are
 // wanted) are ready, and an error when one of them will not be.
 func (c *Client) WaitReady(ctx context.Context, names []string) error {

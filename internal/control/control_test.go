@@ -35,6 +35,7 @@ const deadline = 10 * time.Second
 type fake struct {
 	status   func(context.Context) (supervise.Status, error)
 	do       func(context.Context, supervise.Request) ([]supervise.Result, error)
+	scale    func(context.Context, supervise.ScaleRequest) ([]supervise.Result, error)
 	logs     func(context.Context, supervise.LogRequest, func(supervise.LogLine) error) error
 	wait     func(context.Context, []string) error
 	reload   func(context.Context, bool) (supervise.Plan, error)
@@ -49,6 +50,10 @@ func (f *fake) Reload(ctx context.Context, dryRun bool) (supervise.Plan, error) 
 
 func (f *fake) Do(ctx context.Context, r supervise.Request) ([]supervise.Result, error) {
 	return f.do(ctx, r)
+}
+
+func (f *fake) Scale(ctx context.Context, r supervise.ScaleRequest) ([]supervise.Result, error) {
+	return f.scale(ctx, r)
 }
 
 func (f *fake) Logs(ctx context.Context, r supervise.LogRequest, emit func(supervise.LogLine) error) error {
@@ -135,7 +140,8 @@ func TestEverythingGetsThrough(t *testing.T) {
 		{Time: now, Name: "web", Stream: "stdout", Text: "ünï\t\"x\"\x00<&>\u2028"},
 		{Time: now, Name: "web", Stream: "stderr"},
 	}
-	wantRequest := supervise.Request{Action: supervise.ActionSignal, Names: []string{"a", "b"}, All: true, Signal: "HUP", NoWait: true}
+	wantRequest := supervise.Request{Action: supervise.ActionSignal, Names: []string{"a", "b"}, All: true, Signal: "HUP", NoWait: true, Rolling: true}
+	wantScale := supervise.ScaleRequest{Instances: map[string]int{"a": 3, "b": 0}, NoWait: true}
 	wantResults := []supervise.Result{{Name: "a", State: supervise.StateFatal, PID: 3, OK: true, Note: "n"}}
 	wantLogs := supervise.LogRequest{Names: []string{"web"}, Lines: 3}
 	asked := 0
@@ -143,6 +149,12 @@ func TestEverythingGetsThrough(t *testing.T) {
 		status: func(context.Context) (supervise.Status, error) { return status, nil },
 		do: func(_ context.Context, r supervise.Request) ([]supervise.Result, error) {
 			if !reflect.DeepEqual(r, wantRequest) {
+				t.Errorf("asked for %+v", r)
+			}
+			return wantResults, nil
+		},
+		scale: func(_ context.Context, r supervise.ScaleRequest) ([]supervise.Result, error) {
+			if !reflect.DeepEqual(r, wantScale) {
 				t.Errorf("asked for %+v", r)
 			}
 			return wantResults, nil
@@ -167,6 +179,9 @@ func TestEverythingGetsThrough(t *testing.T) {
 	}
 	if got, err := client.Do(limited(t), wantRequest); err != nil || !reflect.DeepEqual(got, wantResults) {
 		t.Errorf("do: got %+v, %v", got, err)
+	}
+	if got, err := client.Scale(limited(t), wantScale); err != nil || !reflect.DeepEqual(got, wantResults) {
+		t.Errorf("scale: got %+v, %v", got, err)
 	}
 	var got []supervise.LogLine
 	err := client.Logs(limited(t), wantLogs, func(l supervise.LogLine) error { got = append(got, l); return nil })

@@ -4,6 +4,7 @@
 //
 //	GET  /v1/status    the tree at this moment (supervise.Status)
 //	POST /v1/do        an action (supervise.Request) -> []supervise.Result
+//	POST /v1/scale     numbers of instances (supervise.ScaleRequest) -> []supervise.Result
 //	POST /v1/wait      until {"names": [...]} are ready (none: all) -> {}
 //	POST /v1/logs      output (supervise.LogRequest) -> supervise.LogLine, one JSON object a line
 //	POST /v1/reload    the config is read again ({"dry_run": true}: only looked at) -> supervise.Plan
@@ -28,6 +29,9 @@ type Supervisor interface {
 	// Do carries out an action and, unless the request says otherwise, returns
 	// when it has come true.
 	Do(ctx context.Context, r supervise.Request) ([]supervise.Result, error)
+	// Scale changes how many instances of processes there are and, unless the
+	// request says otherwise, returns when that has come true.
+	Scale(ctx context.Context, r supervise.ScaleRequest) ([]supervise.Result, error)
 	// WaitReady returns when all the named processes and groups (none: all that
 	// are wanted) are ready, and an error when one of them will not be.
 	WaitReady(ctx context.Context, names []string) error

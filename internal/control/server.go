@@ -97,6 +97,15 @@ func (s *Server) handler() http.Handler {
 		results, err := s.supervisor.Do(r.Context(), request)
 		s.answer(w, results, err)
 	})
+	mux.HandleFunc("POST "+pathScale, func(w http.ResponseWriter, r *http.Request) {
+		var request supervise.ScaleRequest
+		if err := s.read(w, r, &request); err != nil {
+			s.answer(w, nil, err)
+			return
+		}
+		results, err := s.supervisor.Scale(r.Context(), request)
+		s.answer(w, results, err)
+	})
 	mux.HandleFunc("POST "+pathWait, func(w http.ResponseWriter, r *http.Request) {
 		var request waitRequest
 		if err := s.read(w, r, &request); err != nil {

@@ -13,6 +13,7 @@ import (
 const (
 	pathStatus   = "/v1/status"
 	pathDo       = "/v1/do"
+	pathScale    = "/v1/scale"
 	pathWait     = "/v1/wait"
 	pathLogs     = "/v1/logs"
 	pathReload   = "/v1/reload"

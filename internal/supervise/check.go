@@ -15,9 +15,25 @@ import (
 // mean nothing or two things, a place in the tree that is taken twice, cycles,
 // keys that exclude each other. path leads from the section to the value to
 // blame.
-func (c *Config) Check(report func(err error, path ...string)) {
+func (c *Config) Check(report func(err error, path ...string)) { c.check(nil, report) }
+
+// check is Check for other numbers of instances. Where there is none, one is
+// checked: there may be some later.
+func (c *Config) check(counts map[string]int, report report) {
+	declared := checker{cfg: c, report: report, names: c.names()}
+	declared.doubleNames()
+	c.checkInstances(counts, report)
+	atLeastOne := map[string]int{}
+	for _, n := range c.scalable() {
+		atLeastOne[n] = max(1, c.count(n, counts))
+	}
+	expanded := c.expand(atLeastOne)
+	expanded.checkTree(expanded.blame(report))
+}
+
+// checkTree checks a config without instances.
+func (c *Config) checkTree(report report) {
 	k := checker{cfg: c, report: report, names: c.names()}
-	k.doubleNames()
 	k.placesInTree()
 	k.dependencies()
 	k.cycles()

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
-	"strings"
 )
 
 // logFiles checks that no two processes have the same log file: each would put
@@ -23,13 +22,15 @@ func (k *checker) logFiles() {
 			continue // the names differ
 		}
 		path := filepath.Clean(logPath(process, out, k.cfg.LogDir))
-		if out.File == noFile || strings.HasPrefix(path, "/dev/") {
+		if out.File == noFile || isDevice(path) {
 			continue
 		}
-		if other, taken := owners[path]; taken {
+		other, taken := owners[path]
+		switch {
+		case !taken:
+			owners[path] = process
+		case k.cfg.Process[other].Origin(other) != k.cfg.Process[process].Origin(process): // else checkInstances has said it
 			k.report(fmt.Errorf("%q is the log file of process %q already", out.File, other), "process", process, "output", "file")
-			continue
 		}
-		owners[path] = process
 	}
 }

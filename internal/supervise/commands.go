@@ -41,6 +41,9 @@ func (s *Supervisor) Do(ctx context.Context, r Request) ([]Result, error) {
 	case ActionStop:
 		return s.order(ctx, r, targets, false, s.bringDown)
 	case ActionRestart:
+		if r.Rolling {
+			return s.roll(ctx, r, targets)
+		}
 		all, err := s.withNeeds(ctx, targets, (*process).stopped)
 		if err != nil {
 			return nil, err

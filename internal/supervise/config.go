@@ -18,6 +18,7 @@ type Config struct {
 // ProcessConfig is a section [supervise.process.NAME].
 type ProcessConfig struct {
 	Command      proc.Command       `toml:"command" doc:"what to run: a list of program and arguments, or a string for /bin/sh -c" required:"true"`
+	Instances    *int               `toml:"instances" min:"0" max:"1000" doc:"run this many of it, as NAME-1, NAME-2 and so on below a group NAME; {{instance}} (from 1), {{index}} (from 0), either with +N or -N, and {{name}} are filled in in all texts of this section; default: one, that is called NAME"`
 	Dir          string             `toml:"dir" path:"true" doc:"working directory, relative to the config file; default: that of procops"`
 	Env          map[string]string  `toml:"env" doc:"variables added to the environment of procops"`
 	Adopt        bool               `toml:"adopt" default:"false" doc:"it goes on when procops is killed, and the next run takes it back; otherwise it ends with procops"`
@@ -40,6 +41,8 @@ type ProcessConfig struct {
 	Umask        *proc.Umask        `toml:"umask" doc:"file mode mask in octal, such as \"027\""`
 	Nice         int                `toml:"nice" default:"0" min:"-20" max:"19" doc:"scheduling priority; the higher, the more it yields to others"`
 	Limits       LimitsConfig       `toml:"limits" doc:"resource limits (setrlimit)"`
+
+	which instance // of an expanded config
 }
 
 // GroupConfig is a section [supervise.group.NAME].
@@ -52,6 +55,8 @@ type GroupConfig struct {
 	Backoff     BackoffConfig `toml:"backoff" doc:"how long to wait before the group is restarted"`
 	OnFail      []LinkConfig  `toml:"on_fail" doc:"chain of reactions to a failure that a child's own chain did not settle; retry restarts all children"`
 	OnPass      []LinkConfig  `toml:"on_pass" doc:"chain of reactions when all children have ended well"`
+
+	instances bool // of an expanded config: the children are the instances of a process
 }
 
 // Strategy says which children of a group are restarted when one of them is.

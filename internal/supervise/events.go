@@ -63,6 +63,15 @@ type upgradeData struct {
 	Program   string `json:"program" doc:"path of the program that supervises now"`
 }
 
+// scaleData says what an operator's word about the number of instances has
+// done.
+type scaleData struct {
+	Instances int      `json:"instances" doc:"how many there are to be"`
+	Before    int      `json:"before" doc:"how many there were"`
+	Added     []string `json:"added,omitempty" doc:"instances that are new"`
+	Removed   []string `json:"removed,omitempty" doc:"instances that are stopped and forgotten"`
+}
+
 // linkData says what a log link of a chain says.
 type linkData struct {
 	Message string `json:"message" doc:"the link's text, filled in"`
@@ -72,6 +81,7 @@ var (
 	eventStarted      = event.Define[treeData]("supervise.started", "Supervision of a tree has begun.")
 	eventReloaded     = event.Define[reloadData]("supervise.reloaded", "The tree was brought to a new config.")
 	eventUpgraded     = event.Define[upgradeData]("supervise.upgraded", "Procops has become another program and supervises on; no process was stopped.")
+	eventScaled       = event.Define[scaleData]("supervise.scaled", "An operator has changed how many instances of the subject there are.")
 	eventStopped      = event.Define[treeData]("supervise.stopped", "Supervision has ended; nothing of the tree runs any more.")
 	eventFailed       = event.Define[failedData]("supervise.failed", "The failure of the subject, which no chain settled, ends supervision.")
 	eventExited       = event.Define[exitData]("supervise.process.exited", "A run of a process has ended.")
@@ -92,7 +102,7 @@ var (
 // Events describes the event types of this package.
 func Events() []event.Description {
 	list := []event.Description{
-		eventStarted.Describe(), eventReloaded.Describe(), eventUpgraded.Describe(), eventStopped.Describe(), eventFailed.Describe(),
+		eventStarted.Describe(), eventReloaded.Describe(), eventUpgraded.Describe(), eventScaled.Describe(), eventStopped.Describe(), eventFailed.Describe(),
 		eventExited.Describe(), eventLog.Describe(), eventGroupRestart.Describe(),
 	}
 	for _, s := range States() {

@@ -10,7 +10,7 @@ import (
 // that the group's strategy names, unless the group's children are restarted
 // too often.
 func (s *Supervisor) retry(p *process, f Failure) {
-	g := p.parent
+	g := p.ruler()
 	if g == nil {
 		s.fire(p, TriggerRetry, f.Text)
 		return
@@ -72,18 +72,40 @@ func (s *Supervisor) groupFailed(g *group, f Failure) {
 
 // affected returns the processes that are restarted when a child of g is.
 func (g *group) affected(child node) (list []*process) {
-	from := slices.Index(g.children, child)
+	members := g.members()
+	from := slices.Index(members, child)
 	to := from + 1
 	if g.cfg.Strategy == RestForOne || g.cfg.Strategy == OneForAll {
-		to = len(g.children)
+		to = len(members)
 	}
 	if g.cfg.Strategy == OneForAll {
 		from = 0
 	}
-	for _, c := range g.children[from:to] {
+	for _, c := range members[from:to] {
 		list = append(list, c.leaves()...)
 	}
 	return list
+}
+
+// members returns the children of g, with instances as if they were children
+// themselves: how many of a process there are changes no rules.
+func (g *group) members() (list []node) {
+	for _, c := range g.children {
+		if in, ok := c.(*group); ok && in.cfg.instances {
+			list = append(list, in.children...)
+		} else {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// ruler returns the group by whose rules p is restarted, nil at the top.
+func (p *process) ruler() *group {
+	if p.parent != nil && p.parent.cfg.instances {
+		return p.parent.parent
+	}
+	return p.parent
 }
 
 // restartAll is what a retry link of a group does.

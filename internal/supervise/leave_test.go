@@ -90,13 +90,13 @@ func TestRefusedSupervisorLeavesNoFileOpen(t *testing.T) {
 	}
 	good, bad := forever(), forever()
 	bad.Output.File = dir // no file
-	if _, err := New(processes(map[string]ProcessConfig{"a": good, "b": bad}), deps); err == nil {
+	if _, err := New(t.Context(), processes(map[string]ProcessConfig{"a": good, "b": bad}), deps); err == nil {
 		t.Fatal("a directory was taken for a log file")
 	}
 	if open := openBelow(t, deps.LogDir); len(open) > 0 {
 		t.Errorf("open after New: %v", open)
 	}
-	s, err := New(processes(map[string]ProcessConfig{"a": good}), deps)
+	s, err := New(t.Context(), processes(map[string]ProcessConfig{"a": good}), deps)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,6 +56,23 @@ func appendText(dst, at []byte, stream string, part bool, text []byte) []byte {
 	return append(append(dst, text...), '\n')
 }
 
+// Logged returns the config with its instances in it, and further ones as long as
+// they have left a log file: how many an operator has asked for is not in the
+// config.
+func Logged(cfg Config, logDir string) Config {
+	counts := map[string]int{}
+	for _, n := range cfg.scalable() {
+		for counts[n] = cfg.count(n, nil); counts[n] < MaxInstances; counts[n]++ {
+			next := counts[n] + 1
+			path := logPath(instanceName(n, next), cfg.Process[n].instance(n, next).Output, logDir)
+			if _, err := os.Stat(path); err != nil {
+				break
+			}
+		}
+	}
+	return cfg.expand(counts)
+}
+
 // LastLines returns the last n lines of output that the log file of a process
 // holds, and none when there is no file.
 func LastLines(process string, cfg OutputConfig, logDir string, n int) ([]LogLine, error) {

@@ -48,6 +48,7 @@ func (p *process) status() ProcessStatus {
 	st := ProcessStatus{
 		Name:     p.name,
 		Group:    p.path(),
+		Instance: p.cfg.which.number,
 		Command:  p.cfg.Command.String(),
 		State:    p.state,
 		Wanted:   p.wanted,

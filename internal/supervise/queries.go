@@ -94,30 +94,44 @@ var errSlow = errors.New("the state does not answer in time")
 func (j *journal) want(ctx context.Context, names []string, wanted bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, wantPatience, errSlow)
 	defer cancel()
-	return j.store.Update(ctx, func(tx *store.Tx) error {
-		for _, n := range names {
-			_, err := tx.Exec(`INSERT INTO supervise_process (name, wanted) VALUES (?, ?)
-				ON CONFLICT (name) DO UPDATE SET wanted = excluded.wanted`, n, wanted)
-			if err != nil {
-				return err
-			}
+	return j.store.Update(ctx, func(tx *store.Tx) error { return saveWanted(tx, names, wanted) })
+}
+
+func saveWanted(tx *store.Tx, names []string, wanted bool) error {
+	for _, n := range names {
+		_, err := tx.Exec(`INSERT INTO supervise_process (name, wanted) VALUES (?, ?)
+			ON CONFLICT (name) DO UPDATE SET wanted = excluded.wanted`, n, wanted)
+		if err != nil {
+			return err
 		}
-		return nil
+	}
+	return nil
+}
+
+// unwant drops what an operator has wanted of a process.
+func (j *journal) unwant(name string) {
+	j.keep("cannot forget what is wanted", []string{name}, func(tx *store.Tx) error {
+		_, err := tx.Exec(`UPDATE supervise_process SET wanted = NULL WHERE name = ?`, name)
+		return err
 	})
 }
 
 // forget drops what is kept of a process that has left the tree.
 func (j *journal) forget(name string) {
-	done := func(err error) {
-		if err != nil {
-			j.log.Warn().Err(err).Str("process", name).Msg("cannot forget a process")
-		}
-	}
-	err := j.store.Enqueue(func(tx *store.Tx) error {
+	j.keep("cannot forget a process", []string{name}, func(tx *store.Tx) error {
 		_, err := tx.Exec(`DELETE FROM supervise_process WHERE name = ?`, name)
 		return err
-	}, done)
-	if err != nil {
+	})
+}
+
+// keep records what is of no consequence if it cannot be recorded.
+func (j *journal) keep(failure string, names []string, save func(*store.Tx) error) {
+	done := func(err error) {
+		if err != nil {
+			j.log.Warn().Err(err).Strs("processes", names).Msg(failure)
+		}
+	}
+	if err := j.store.Enqueue(save, done); err != nil {
 		done(err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"procops/internal/event"
 	"procops/internal/fault"
 )
 
@@ -35,11 +36,22 @@ func (s *Supervisor) Reload(ctx context.Context, cfg Config, dryRun bool) (Plan,
 		if s.stopping {
 			return Plan{}, fault.New(fault.Conflict, "cannot reload: the supervisor is on its way down")
 		}
-		plan := s.plan(cfg)
-		if dryRun || plan.Empty() {
+		scale := s.stillScaled(cfg)
+		next := cfg.expand(scale)
+		plan := s.plan(next)
+		if dryRun {
 			return plan, nil
 		}
-		return plan, s.apply(cfg, plan)
+		if !plan.Empty() {
+			if err := s.apply(next, plan, eventReloaded.New("", reloadData{
+				Added: plan.Added, Removed: plan.Removed, Restarted: plan.Restarted, Updated: plan.Updated,
+			})); err != nil {
+				return plan, err
+			}
+		}
+		s.journal.unscale(lost(s.scale, scale))
+		s.declared, s.scale = cfg, scale
+		return plan, nil
 	})
 }
 
@@ -114,6 +126,7 @@ func (c ProcessConfig) running() ProcessConfig {
 	return ProcessConfig{
 		Command: c.Command, Dir: c.Dir, Env: c.Env, Output: c.Output, Session: c.Session, Adopt: c.Adopt,
 		User: c.User, Group: c.Group, Umask: c.Umask, Nice: c.Nice, Limits: c.Limits,
+		which: c.which,                                             // it is told
 		Ready: ReadyConfig{Notify: c.Ready.Notify, FD: c.Ready.FD}, // what it has got to speak with
 	}
 }
@@ -129,8 +142,8 @@ func (s *Supervisor) before() *tree {
 	return &t
 }
 
-// apply makes cfg the config of the tree.
-func (s *Supervisor) apply(cfg Config, plan Plan) error {
+// apply makes cfg the config of the tree, and emits the news of it.
+func (s *Supervisor) apply(cfg Config, plan Plan, news ...event.Event) error {
 	outputs, err := s.newOutputs(cfg, plan.Added)
 	if err != nil {
 		return err
@@ -156,12 +169,17 @@ func (s *Supervisor) apply(cfg Config, plan Plan) error {
 			s.update(p, cfg.Process[p.name])
 		}
 	}
-	s.journal.emit(eventReloaded.New("", reloadData{
-		Added: plan.Added, Removed: plan.Removed, Restarted: plan.Restarted, Updated: plan.Updated,
-	}))
+	for _, e := range news {
+		s.journal.emit(e)
+	}
 	s.halt(halted)
 	for _, p := range s.tree.processes {
 		s.soon(func() { s.tryStart(p) }) // it may depend on something else now
+	}
+	for _, g := range s.tree.groups {
+		if len(g.restarting) > 0 {
+			s.soon(func() { s.groupChanged(g) }) // what it waited for may have left it
+		}
 	}
 	return nil
 }
@@ -275,7 +293,10 @@ func (s *Supervisor) changeOutput(p *process, cfg OutputConfig) {
 // leave prepares a process that is not in the config any more, and is to be
 // halted, for being forgotten.
 func (s *Supervisor) leave(p *process) *process {
-	p.again, p.next, p.wanted, p.leaving = false, nil, false, true
+	if p.byHand {
+		s.journal.unwant(p.name) // it may come back before it has gone
+	}
+	p.again, p.next, p.wanted, p.byHand, p.leaving = false, nil, false, false, true
 	p.parent = nil
 	s.leaving = append(s.leaving, p)
 	return p

@@ -91,7 +91,7 @@ func newRigIn(t *testing.T, dir string, cfg Config) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.s, err = New(cfg, Deps{
+	r.s, err = New(t.Context(), cfg, Deps{
 		Host: host, Store: r.store, Bus: r.bus, Log: zerolog.New(zerolog.NewTestWriter(t)),
 		StateDir: dir, RunToken: testToken(), LogDir: filepath.Join(dir, "logs"),
 	})

@@ -43,9 +43,12 @@ type Supervisor struct {
 	done    chan struct{} // closed when Run returns
 	began   time.Time
 	workers sync.WaitGroup // goroutines that bring news to the loop
+	scaling sync.Mutex     // held from when a number of instances is recorded until it is in the tree
 
 	// The rest belongs to the loop.
-	cfg      Config
+	declared Config         // as it stands in the file
+	scale    map[string]int // numbers of instances in place of those of declared, by an operator's word
+	cfg      Config         // declared, with the instances in it
 	tree     *tree
 	leaving  []*process      // out of the tree, and not at rest yet
 	ctx      context.Context // ends when the tree is told to hurry
@@ -58,19 +61,22 @@ type Supervisor struct {
 	failures []Failure // in order of time, of processes that are given up or were raised
 }
 
-// New returns a supervisor for a checked config.
-func New(cfg Config, deps Deps) (*Supervisor, error) {
+// New returns a supervisor for a checked config, with as many instances as
+// operators have asked for.
+func New(ctx context.Context, cfg Config, deps Deps) (*Supervisor, error) {
 	s := &Supervisor{
 		deps:    deps,
-		cfg:     cfg,
-		tree:    newTree(cfg, time.Now(), nil),
 		journal: newJournal(deps.Store, deps.Bus, deps.Log),
 		inbox:   make(chan func(), inboxLength),
 		done:    make(chan struct{}),
 		began:   time.Now(),
 	}
+	if err := s.declare(ctx, cfg); err != nil {
+		return nil, err
+	}
+	s.tree = newTree(s.cfg, time.Now(), nil)
 	s.ctx, s.hurry = context.WithCancel(context.Background())
-	outputs, err := s.newOutputs(cfg, processNames(s.tree.processes))
+	outputs, err := s.newOutputs(s.cfg, processNames(s.tree.processes))
 	if err != nil {
 		s.hurry()
 		return nil, err
@@ -180,7 +186,10 @@ func (s *Supervisor) over() bool {
 			return false
 		}
 	}
-	return !slices.ContainsFunc(s.tree.groups, func(g *group) bool { return len(g.restarting) > 0 || g.chain.busy() })
+	return !slices.ContainsFunc(s.tree.groups, func(g *group) bool {
+		empty := g.cfg.instances && len(g.children) == 0 // which may be scaled
+		return len(g.restarting) > 0 || g.chain.busy() || empty && !s.stopping
+	})
 }
 
 // post hands news to the loop; after the loop has ended it is dropped.

@@ -16,8 +16,10 @@ import (
 
 func processes(list map[string]ProcessConfig) Config { return Config{Process: list} }
 
-func with(p ProcessConfig, change func(*ProcessConfig)) ProcessConfig {
-	change(&p)
+func with(p ProcessConfig, changes ...func(*ProcessConfig)) ProcessConfig {
+	for _, change := range changes {
+		change(&p)
+	}
 	return p
 }
 

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -113,6 +114,9 @@ func (p *process) spec(env []string) (proc.Spec, error) {
 		spec.Survive = survivorTag(p.name)
 	}
 	env = append(slices.Clone(env), "PROCOPS_PROCESS="+p.name)
+	if n := p.cfg.which.number; n > 0 {
+		env = append(env, "PROCOPS_INSTANCE="+strconv.Itoa(n))
+	}
 	if p.cfg.User != "" || p.cfg.Group != "" {
 		user, err := proc.LookupUser(p.cfg.User, p.cfg.Group)
 		if err != nil {

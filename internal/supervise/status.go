@@ -18,7 +18,8 @@ type Status struct {
 // ProcessStatus is a picture of one process.
 type ProcessStatus struct {
 	Name     string      `json:"name"`
-	Group    string      `json:"group,omitempty"` // path of the groups above it: "site/backend"
+	Group    string      `json:"group,omitempty"`    // path of the groups above it: "site/backend"
+	Instance int         `json:"instance,omitempty"` // its number, from 1, if it is one of several
 	Command  string      `json:"command"`
 	State    State       `json:"state"`
 	Wanted   bool        `json:"wanted"`           // up, as far as the operator and the config have a say
@@ -78,10 +79,11 @@ type ExitStatus struct {
 
 // Node is a place in the tree: a group with children, or a process.
 type Node struct {
-	Name     string `json:"name"`
-	Group    bool   `json:"group"`
-	State    State  `json:"state"` // of a group: that of its worst child
-	Children []Node `json:"children,omitempty"`
+	Name      string `json:"name"`
+	Group     bool   `json:"group"`
+	State     State  `json:"state"`               // of a group: that of its worst child
+	Instances *int   `json:"instances,omitempty"` // how many, if the children are the instances of one process
+	Children  []Node `json:"children,omitempty"`
 }
 
 // Action is what an operator asks for.
@@ -93,15 +95,23 @@ const (
 	ActionStop    Action = "stop"
 	ActionRestart Action = "restart"
 	ActionSignal  Action = "signal"
+	ActionScale   Action = "scale" // asked for with a ScaleRequest
 )
 
 // Request asks for an action on the named processes and groups, or on all.
 type Request struct {
-	Action Action   `json:"action"`
-	Names  []string `json:"names,omitempty"`
-	All    bool     `json:"all,omitempty"`
-	Signal string   `json:"signal,omitempty"`  // for ActionSignal
-	NoWait bool     `json:"no_wait,omitempty"` // answer when the wish is recorded, not when it has come true
+	Action  Action   `json:"action"`
+	Names   []string `json:"names,omitempty"`
+	All     bool     `json:"all,omitempty"`
+	Signal  string   `json:"signal,omitempty"`  // for ActionSignal
+	NoWait  bool     `json:"no_wait,omitempty"` // answer when the wish is recorded, not when it has come true
+	Rolling bool     `json:"rolling,omitempty"` // for ActionRestart: one after the other
+}
+
+// ScaleRequest asks for numbers of instances.
+type ScaleRequest struct {
+	Instances map[string]int `json:"instances"`         // by the name of the process
+	NoWait    bool           `json:"no_wait,omitempty"` // answer when the wish is recorded, not when it has come true
 }
 
 // Result says what became of an action on one process.

@@ -207,10 +207,17 @@ func (g *group) satisfies(c Condition) bool {
 
 func (g *group) picture() Node {
 	n := Node{Name: g.name, Group: true, State: StateCompleted}
+	if g.cfg.instances {
+		n.Instances = new(len(g.children))
+	}
+	if len(g.children) == 0 {
+		n.State = StateStopped
+	}
 	for _, c := range g.children {
 		pic := c.picture()
 		n.Children = append(n.Children, pic)
-		if severity(pic.State) > severity(n.State) {
+		nothing := pic.Group && len(pic.Children) == 0
+		if severity(pic.State) > severity(n.State) && !nothing {
 			n.State = pic.State
 		}
 	}

@@ -2,6 +2,8 @@ package procfile
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -9,6 +11,7 @@ import (
 	"procops/internal/config/imports"
 	"procops/internal/config/source"
 	"procops/internal/name"
+	"procops/internal/supervise"
 )
 
 // What foreman has where nothing is said.
@@ -25,7 +28,15 @@ type Options struct {
 	Dir      string   // working directory of the processes, as procops.toml shall have it; "" for none
 	EnvFiles []string // paths of files with variables; what a later one sets holds
 	Port     string   // PORT of the first process unless a file sets PORT; "" means FirstPort
+
+	// Formation has numbers of instances by the name of the process, and under
+	// All that of those that are not named, which otherwise is 0. nil means one
+	// plain process each.
+	Formation map[string]int
 }
+
+// All stands in Options.Formation for all that is not named.
+const All = "all"
 
 // Convert converts the Procfile at path. If it or a file with variables is not
 // in order the error is a *config.Error with every problem.
@@ -44,6 +55,7 @@ func Convert(path string, opt Options) (imports.Result, error) {
 	}
 	c.addLines(text)
 	port := c.port(opt.Port)
+	c.checkFormation(opt.Formation)
 	if len(c.problems) > 0 {
 		return imports.Result{}, &config.Error{Problems: c.problems}
 	}
@@ -144,6 +156,32 @@ func (c *converter) port(fallback string) int {
 	return port
 }
 
+// checkFormation checks that the names in a formation are there.
+func (c *converter) checkFormation(formation map[string]int) {
+	var names []string
+	for _, e := range c.entries {
+		names = append(names, e.name)
+	}
+	for _, n := range slices.Sorted(maps.Keys(formation)) {
+		if formation[n] < 0 || formation[n] > supervise.MaxInstances {
+			c.fail(source.Position{File: c.path}, "the formation wants %d of %q: want a number from 0 to %d", formation[n], n, supervise.MaxInstances)
+		}
+		if n != All && !slices.Contains(names, n) {
+			c.fail(source.Position{File: c.path}, "there is no process %q, of which the formation wants %d%s", n, formation[n], name.DidYouMean(n, names))
+		}
+	}
+}
+
+// instances returns how many instances of a process there are to be; false for
+// one plain process.
+func (o Options) instances(process string) (int, bool) {
+	n, named := o.Formation[process]
+	if !named {
+		n = o.Formation[All]
+	}
+	return n, o.Formation != nil
+}
+
 // write writes the configuration.
 func (c *converter) write(port int, opt Options) imports.Result {
 	var d imports.Draft
@@ -159,11 +197,16 @@ func (c *converter) write(port int, opt Options) imports.Result {
 		if opt.Dir != "" {
 			d.Set(opt.Dir, "dir")
 		}
+		port, number := strconv.Itoa(port+portStep*i), "1"
+		if n, several := opt.instances(e.name); several {
+			d.Set(n, "instances")
+			port, number = "{{index+"+port+"}}", "{{instance}}"
+		}
 		d.Set(grace, "stop", "grace")
 		d.Set([]imports.Inline{{"raise", true}}, "on_pass")
 		d.Gap()
 		d.Table("supervise", "process", e.name, "env")
-		own := []variable{{name: "PORT", value: strconv.Itoa(port + portStep*i)}, {name: "PS", value: e.name + ".1"}}
+		own := []variable{{name: "PORT", value: port}, {name: "PS", value: e.name + "." + number}}
 		for _, v := range merge(c.env, own) {
 			d.Set(v.value, v.name)
 		}

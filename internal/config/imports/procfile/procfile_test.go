@@ -98,6 +98,38 @@ func TestPort(t *testing.T) {
 	}
 }
 
+func TestFormation(t *testing.T) {
+	for _, c := range []struct {
+		formation map[string]int
+		want      map[string]int
+	}{
+		{map[string]int{"web": 2}, map[string]int{"web": 2, "worker": 0}},
+		{map[string]int{"web": 2, "all": 1}, map[string]int{"web": 2, "worker": 1}},
+		{map[string]int{"all": 3, "worker": 0}, map[string]int{"web": 3, "worker": 0}},
+	} {
+		got := convert(t, "worker: x\nweb: y\n", "A=b\n", procfile.Options{Formation: c.formation})
+		for name, n := range c.want {
+			if p := got[name]; p.Instances == nil || *p.Instances != n {
+				t.Errorf("%v: %s has %v instances, want %d", c.formation, name, p.Instances, n)
+			}
+		}
+		cfg := supervise.Config{Process: got}
+		if env := cfg.Expanded().Process["web-2"].Env; env["PORT"] != "5101" || env["PS"] != "web.2" || env["A"] != "b" {
+			t.Errorf("%v: environment %q", c.formation, env)
+		}
+	}
+	path := write(t, filepath.Join(t.TempDir(), "Procfile"), "web: x\n")
+	_, err := procfile.Convert(path, procfile.Options{Formation: map[string]int{"wbe": 2, "web": 1001}})
+	for _, want := range []string{
+		path + `: there is no process "wbe", of which the formation wants 2; did you mean "web"?`,
+		path + `: the formation wants 1001 of "web": want a number from 0 to 1000`,
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
 func TestLaterEnvFilesHold(t *testing.T) {
 	dir := t.TempDir()
 	first, second := write(t, filepath.Join(dir, "a"), "X=1\nY=1\n"), write(t, filepath.Join(dir, "b"), "Y=2\n")
