@@ -10,6 +10,7 @@ import (
 // Config is the section [supervise].
 type Config struct {
 	Children []string                 `toml:"children" doc:"names at the top of the tree; default: every process and group that no group has as a child"`
+	ExitWith string                   `toml:"exit_with" doc:"a process: when it has ended for good everything is stopped, and procops exits with its exit code; signals such as USR1 go to it"`
 	LogDir   string                   `toml:"log_dir" path:"true" doc:"directory of the processes' log files; default: logs/ in the state directory"`
 	Process  map[string]ProcessConfig `toml:"process" doc:"the processes, by name"`
 	Group    map[string]GroupConfig   `toml:"group" doc:"the groups, by name; groups and processes share their names"`

@@ -56,6 +56,11 @@ type reloadData struct {
 	Updated   []string `json:"updated,omitempty" doc:"processes and groups that go on under new rules"`
 }
 
+// concludedData says how the process ended that decides about the exit code.
+type concludedData struct {
+	Code int `json:"code" doc:"exit code as a shell has it, and that of procops"`
+}
+
 // linkData says what a log link of a chain says.
 type linkData struct {
 	Message string `json:"message" doc:"the link's text, filled in"`
@@ -66,6 +71,7 @@ var (
 	eventReloaded     = event.Define[reloadData]("supervise.reloaded", "The tree was brought to a new config.")
 	eventStopped      = event.Define[treeData]("supervise.stopped", "Supervision has ended; nothing of the tree runs any more.")
 	eventFailed       = event.Define[failedData]("supervise.failed", "The failure of the subject, which no chain settled, ends supervision.")
+	eventConcluded    = event.Define[concludedData]("supervise.concluded", "The subject, which exit_with names, has ended for good, and that ends supervision.")
 	eventExited       = event.Define[exitData]("supervise.process.exited", "A run of a process has ended.")
 	eventLog          = event.Define[linkData]("supervise.process.log", "A log link of a chain was reached.")
 	eventGroupRestart = event.Define[groupData]("supervise.group.restarting", "Processes of a group are restarted together.")
@@ -84,7 +90,7 @@ var (
 // Events describes the event types of this package.
 func Events() []event.Description {
 	list := []event.Description{
-		eventStarted.Describe(), eventReloaded.Describe(), eventStopped.Describe(), eventFailed.Describe(),
+		eventStarted.Describe(), eventReloaded.Describe(), eventStopped.Describe(), eventFailed.Describe(), eventConcluded.Describe(),
 		eventExited.Describe(), eventLog.Describe(), eventGroupRestart.Describe(),
 	}
 	for _, s := range States() {

@@ -49,6 +49,7 @@ type Supervisor struct {
 	ctx      context.Context // ends when the tree is told to hurry
 	hurry    context.CancelFunc
 	stopping bool
+	outvoted bool      // supervision was ended by another failure than that of exit_with
 	later    []func()  // effects on other nodes, after the present news is dealt with
 	waiters  []waiter  // operators who wait for something to come true
 	failures []Failure // in order of time, of processes that are given up or were raised
@@ -107,6 +108,9 @@ func (s *Supervisor) loop(ctx context.Context) {
 	stop := ctx.Done()
 	for {
 		s.settle()
+		if s.conclude() {
+			continue
+		}
 		if s.over() {
 			return
 		}
