@@ -125,7 +125,7 @@ func (s *session) supervise() (supervise.Report, error) {
 	defer s.app.Bus.Subscribe("supervise.*", s.console.event)()
 	report, err := s.app.Supervise(s.ctx, app.SuperviseOptions{
 		Hurry:  s.hurryCtx.Done(),
-		Output: s.output,
+		Output: s.hears(),
 		Begun:  s.begun,
 		Log:    s.log,
 	})
@@ -153,6 +153,15 @@ func (s *session) begun(supervisor *app.Supervisor) {
 	if s.then != nil {
 		s.then.begin(supervisor.Supervisor)
 	}
+}
+
+// hears returns who hears each line of output, nil if nobody does: lines that
+// nobody hears cost less.
+func (s *session) hears() func(supervise.LogLine) {
+	if s.opt.quiet && s.then == nil {
+		return nil
+	}
+	return s.output
 }
 
 func (s *session) output(l supervise.LogLine) {

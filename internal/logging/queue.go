@@ -44,6 +44,10 @@ type Queue struct {
 	closed  bool          // takes no more records
 	running bool          // the writing goroutine exists
 	ended   chan struct{} // made by Close, closed when that goroutine has ended
+
+	// idle has large buffers of a queue with nothing to write. The next burst has
+	// them again; the garbage collector frees them if that does not come soon.
+	idle sync.Pool // of *[]byte
 }
 
 // flush waits until so many bytes are settled.
@@ -63,27 +67,40 @@ func NewQueue(w io.Writer, limit int) *Queue {
 // there was room; if not, the record is dropped. record must be quick: others
 // wait for it. After Close everything is dropped.
 func (q *Queue) Append(record func(dst []byte) []byte) bool {
+	return q.AppendAll(1, func(dst []byte, _ int) []byte { return record(dst) }) == 1
+}
+
+// AppendAll does what n calls of Append would, for less: record appends the i-th
+// record, i from 0. It returns how many there was room for.
+func (q *Queue) AppendAll(n int, record func(dst []byte, i int) []byte) (kept int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed || q.broken {
-		q.dropped++
-		return false
+		q.dropped += uint64(n)
+		return 0
 	}
-	fits := q.add(record)
-	if !q.running {
+	for i := range n {
+		if q.add(record, i) {
+			kept++
+		}
+	}
+	if !q.running && n > 0 {
 		q.running = true
 		go q.start()
 	}
-	return fits
+	return kept
 }
 
 // add puts a record behind the pending ones if there is room. Once one was
 // dropped, all are until the pending ones are taken: so a gap is always behind
 // what is pending, and its notice stands in its place.
-func (q *Queue) add(record func(dst []byte) []byte) bool {
+func (q *Queue) add(record func(dst []byte, i int) []byte, i int) bool {
 	if q.gap == 0 {
+		if q.pending == nil {
+			q.pending = q.buffer()
+		}
 		before := len(q.pending)
-		q.pending = record(q.pending)
+		q.pending = record(q.pending, i)
 		if len(q.pending)+q.flying <= q.limit {
 			return true
 		}
@@ -203,15 +220,27 @@ func (q *Queue) take() (batch []byte, gap uint64, more bool) {
 // rest marks the end of the writing goroutine and gives large buffers back.
 func (q *Queue) rest() {
 	q.running = false
-	if cap(q.pending) > keptIdle {
-		q.pending = nil
-	}
-	if cap(q.spare) > keptIdle {
-		q.spare = nil
-	}
+	q.pending, q.spare = q.putAway(q.pending), q.putAway(q.spare)
 	if q.ended != nil {
 		close(q.ended)
 	}
+}
+
+// putAway returns what a queue at rest keeps of a buffer.
+func (q *Queue) putAway(buf []byte) []byte {
+	if cap(buf) <= keptIdle {
+		return buf
+	}
+	q.idle.Put(&buf)
+	return nil
+}
+
+// buffer returns an empty buffer that was put away, if there is one.
+func (q *Queue) buffer() []byte {
+	if buf, ok := q.idle.Get().(*[]byte); ok {
+		return (*buf)[:0]
+	}
+	return nil
 }
 
 // settle notes the outcome of a write.

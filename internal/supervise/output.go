@@ -57,6 +57,8 @@ type pattern struct {
 	matched chan struct{}
 }
 
+func (p *pattern) matches(l proc.Line) bool { return p.expr.Match(l.Text) }
+
 func newOutput(name string, cfg OutputConfig, deps Deps) (*output, error) {
 	o := &output{name: name, json: cfg.Format == formatJSON, hear: deps.Output, audience: &audience{}}
 	o.tail.Store(proc.NewTail(tailLimit))
@@ -94,21 +96,31 @@ func logPath(name string, cfg OutputConfig, dir string) string {
 	}
 }
 
-// line takes one line. It is called by one goroutine for each stream; the lock
-// makes the order in the log file that in which followers hear.
-func (o *output) line(l proc.Line) {
+// line takes one line.
+func (o *output) line(l proc.Line) { o.lines([]proc.Line{l}) }
+
+// lines takes the lines of one read. It is called by one goroutine for each
+// stream; the lock makes the order in the log file that in which followers hear.
+func (o *output) lines(batch []proc.Line) {
 	o.audience.mu.Lock()
 	defer o.audience.mu.Unlock()
 	if o.queue != nil {
-		o.queue.Append(func(dst []byte) []byte { return o.format(dst, &o.stamp, l) })
+		o.queue.AppendAll(len(batch), func(dst []byte, i int) []byte { return o.format(dst, &o.stamp, batch[i]) })
 	}
-	o.tail.Load().Add(l)
-	if p := o.pattern.Load(); p != nil && p.expr.Match(l.Text) && o.pattern.CompareAndSwap(p, nil) {
+	o.tail.Load().AddAll(batch)
+	if p := o.pattern.Load(); p != nil && slices.ContainsFunc(batch, p.matches) && o.pattern.CompareAndSwap(p, nil) {
 		close(p.matched)
 	}
 	if o.hear == nil && len(o.audience.followers) == 0 {
 		return
 	}
+	for _, l := range batch {
+		o.tell(l)
+	}
+}
+
+// tell lets those hear who want each line. The audience's lock is held.
+func (o *output) tell(l proc.Line) {
 	line := LogLine{Time: l.Time, Name: o.name, Stream: l.Stream.String(), Text: string(l.Text)}
 	if o.hear != nil {
 		o.hear(line)

@@ -91,6 +91,7 @@ func (p *process) spec(env []string) (proc.Spec, error) {
 		Dir:     p.cfg.Dir,
 		Session: p.cfg.Session,
 		Output:  p.output.line,
+		Lines:   p.output.lines,
 		Umask:   p.cfg.Umask,
 		Nice:    p.cfg.Nice,
 		Limits:  p.cfg.Limits.limits(),
