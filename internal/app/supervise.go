@@ -87,7 +87,10 @@ func (a *App) newSupervisor(ctx context.Context, opt SuperviseOptions) (*supervi
 		return nil, err
 	}
 	token := runToken(a.StateDir)
-	host, err := proc.NewHost(proc.HostOptions{Guard: true, Subreaper: true, RunToken: token})
+	host, err := proc.NewHost(proc.HostOptions{
+		Guard: true, Subreaper: true, RunToken: token,
+		OnError: func(err error) { opt.Log.Warn().Err(err).Msg("the processes are guarded less") },
+	})
 	if err != nil {
 		return nil, err
 	}

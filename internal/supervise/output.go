@@ -18,7 +18,7 @@ import (
 
 const (
 	// queueLimit is how many bytes of output may wait for a slow disk; what
-	// comes beyond is dropped and counted, and the process is not held up.
+	// comes beyond is dropped and counted, see Overflow.
 	queueLimit = 4 << 20
 	// tailLimit is how many bytes of each stream a failure shows.
 	tailLimit = 4 << 10
@@ -31,6 +31,7 @@ type output struct {
 	name    string
 	path    string // of the log file; empty when there is none
 	json    bool
+	wait    time.Duration // for room in the queue
 	file    *logging.File
 	queue   *logging.Queue
 	tail    atomic.Pointer[proc.Tail] // of the present run
@@ -60,7 +61,7 @@ type pattern struct {
 func (p *pattern) matches(l proc.Line) bool { return p.expr.Match(l.Text) }
 
 func newOutput(name string, cfg OutputConfig, deps Deps) (*output, error) {
-	o := &output{name: name, json: cfg.Format == formatJSON, hear: deps.Output, audience: &audience{}}
+	o := &output{name: name, json: cfg.Format == formatJSON, wait: cfg.Overflow.patience(), hear: deps.Output, audience: &audience{}}
 	o.tail.Store(proc.NewTail(tailLimit))
 	if cfg.File == noFile {
 		return o, nil
@@ -102,6 +103,9 @@ func (o *output) line(l proc.Line) { o.lines([]proc.Line{l}) }
 // lines takes the lines of one read. It is called by one goroutine for each
 // stream; the lock makes the order in the log file that in which followers hear.
 func (o *output) lines(batch []proc.Line) {
+	if o.queue != nil {
+		o.queue.Await(o.wait) // before the lock, which those need who follow
+	}
 	o.audience.mu.Lock()
 	defer o.audience.mu.Unlock()
 	if o.queue != nil {
