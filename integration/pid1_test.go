@@ -29,8 +29,8 @@ func wantNamespaces(t *testing.T, s *harness.Sandbox) {
 }
 
 // startContained starts `procops supervise run` as PID 1.
-func startContained(s *harness.Sandbox, args ...string) *harness.Process {
-	return s.StartProgram("unshare", contained(append([]string{"supervise", "run"}, args...)...)...)
+func startContained(s *harness.Sandbox) *harness.Process {
+	return s.StartProgram("unshare", contained("supervise", "run")...)
 }
 
 // pid1Of waits until procops has begun in the namespace that p has made and
@@ -114,7 +114,8 @@ func beginnings() map[string]func(*testing.T, *harness.Sandbox) (p *harness.Proc
 		},
 		"subreaper": func(_ *testing.T, s *harness.Sandbox) (*harness.Process, int) {
 			p := s.Start("supervise", "run")
-			return p, p.PID()
+			pid := p.PID()
+			return p, pid
 		},
 	}
 }

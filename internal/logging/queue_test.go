@@ -322,10 +322,7 @@ func TestQueueHoldsUpForAMoment(t *testing.T) {
 		g.open <- struct{}{} // 500 bytes are written, 1 is left
 		synctest.Wait()
 		fill(600)
-		go func() {
-			time.Sleep(patience / 2)
-			close(g.open)
-		}()
+		time.AfterFunc(patience/2, func() { close(g.open) })
 		waits(patience / 2)
 		if q.Dropped() != 0 || q.AppendAll(3, func(dst []byte, i int) []byte { return fmt.Appendln(dst, i) }) != 3 {
 			t.Errorf("dropped %d", q.Dropped())
@@ -350,10 +347,7 @@ func TestQueueLetsGoWhoWaits(t *testing.T) {
 				q := NewQueue(w, 10)
 				q.Append(line("12345678"))
 				begun := time.Now()
-				go func() {
-					time.Sleep(time.Second)
-					end(q, r)
-				}()
+				time.AfterFunc(time.Second, func() { end(q, r) })
 				q.Await(time.Hour)
 				if took := time.Since(begun); took != time.Second {
 					t.Errorf("waited %v", took)
