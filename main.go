@@ -23,12 +23,19 @@ func init() {
 }
 
 func main() {
+	signals := sync.OnceValue(signals)
+	if os.Getpid() == 1 {
+		// The init of a container: there a signal that nobody catches does not end
+		// the program, so that one that comes early would be lost.
+		signals()
+	}
 	os.Exit(cli.Main(context.Background(), cli.IO{
-		Stdin:   os.Stdin,
-		Stdout:  os.Stdout,
-		Stderr:  os.Stderr,
-		Signals: sync.OnceValue(signals),
-		Getenv:  os.LookupEnv,
+		Stdin:        os.Stdin,
+		Stdout:       os.Stdout,
+		Stderr:       os.Stderr,
+		Signals:      signals,
+		OtherSignals: sync.OnceValue(otherSignals),
+		Getenv:       os.LookupEnv,
 	}, os.Args))
 }
 
@@ -40,5 +47,19 @@ func signals() <-chan os.Signal {
 	caught := make(chan os.Signal, 16)
 	signal.Notify(caught, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT,
 		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE)
+	return caught
+}
+
+// otherSignals catches the signals that mean nothing to procops and can be meant
+// for a child: not those by which the kernel speaks of a defect of procops itself,
+// those of its terminal, and those that the Go runtime and the C library use.
+func otherSignals() <-chan os.Signal {
+	caught := make(chan os.Signal, 16)
+	signal.Notify(caught, syscall.SIGALRM, syscall.SIGVTALRM, syscall.SIGSTKFLT, syscall.SIGWINCH,
+		syscall.SIGIO, syscall.SIGPWR)
+	const firstFree, last = 35, 64 // of the real-time signals; 32 to 34 are the C library's
+	for n := syscall.Signal(firstFree); n <= last; n++ {
+		signal.Notify(caught, n)
+	}
 	return caught
 }

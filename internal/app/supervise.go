@@ -108,7 +108,10 @@ func (a *App) newSupervisor(ctx context.Context, opt SuperviseOptions, former *h
 		return nil, err
 	}
 	token := runToken(a.StateDir)
-	options := proc.HostOptions{Guard: true, Subreaper: true, RunToken: token}
+	options := proc.HostOptions{
+		Guard: true, Subreaper: true, RunToken: token,
+		OnError: func(err error) { opt.Log.Warn().Err(err).Msg("the processes are guarded less") },
+	}
 	var tree *supervise.Handover
 	if former != nil {
 		tree = &former.Tree

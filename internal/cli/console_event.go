@@ -35,6 +35,7 @@ type eventData struct {
 	Restarts  int      `json:"restarts"`
 	Reason    string   `json:"reason"`
 	Delay     float64  `json:"delay_seconds"`
+	Code      int      `json:"code"`
 	Text      string   `json:"text"`
 	Expected  bool     `json:"expected"`
 	Members   []string `json:"members"`
@@ -81,6 +82,8 @@ func (d describer) event(e event.Event) (notice, bool) {
 		return notice{"all is down", bold}, true
 	case "supervise.failed":
 		return notice{"this failure ends supervision", red}, true
+	case "supervise.concluded":
+		return notice{fmt.Sprintf("its end, with exit code %d, ends supervision", data.Code), bold}, true
 	case "supervise.group.restarting":
 		together := strings.Join(abbreviate(data.Members, 5), ", ")
 		return notice{fmt.Sprintf("restarts %s together%s, because %q ended", together, afterDelay(data.Delay), data.Process), yellow}, true

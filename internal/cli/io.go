@@ -13,7 +13,10 @@ type IO struct {
 	Stdout  *os.File
 	Stderr  *os.File
 	Signals func() <-chan os.Signal // catches the signals to the process from the first call on; always the same channel
-	Getenv  func(string) (string, bool)
+	// OtherSignals does the same for those that mean nothing to any command: who
+	// is the parent of somebody they may be meant for passes them on.
+	OtherSignals func() <-chan os.Signal
+	Getenv       func(string) (string, bool)
 }
 
 // signalError is the cause with which a signal ends a context.

@@ -123,11 +123,10 @@ func oldLogs(c *cli.Context, io IO, request supervise.LogRequest, absent error) 
 		return err
 	}
 	var lines []supervise.LogLine
+	var unread []error // which keeps back nothing of the others
 	for _, n := range names {
 		own, err := supervise.LastLines(n, cfg.Process[n].Output, a.LogDir(), request.Lines)
-		if err != nil {
-			return err
-		}
+		unread = append(unread, err)
 		lines = append(lines, own...)
 	}
 	slices.SortStableFunc(lines, func(a, b supervise.LogLine) int { return a.Time.Compare(b.Time) })
@@ -138,7 +137,7 @@ func oldLogs(c *cli.Context, io IO, request supervise.LogRequest, absent error) 
 		all = style.line(all, l)
 	}
 	_, err = io.Stdout.Write(all)
-	return err
+	return errors.Join(append([]error{err}, unread...)...)
 }
 
 // logged returns the processes that have left a log file in dir, which is all

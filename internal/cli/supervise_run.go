@@ -27,10 +27,13 @@ func superviseRunCommand(io IO) *cli.Command {
 		Usage:     "bring the tree up in this terminal and keep it up",
 		ArgsUsage: "[--then -- CMD...]",
 		Description: "Ctrl-C (or TERM) stops the tree in order, a second one kills what is left.\n" +
-			"HUP opens the log files again. Output of the processes goes to stdout and\n" +
+			"HUP opens the log files again and then reads the config again, as\n" +
+			"`procops supervise reload` does. Output of the processes goes to stdout and\n" +
 			"stderr as they wrote it, marked \"|\" and \"!\"; lines of procops' own are marked\n" +
 			"\"*\" and go to stderr. It ends when all processes have ended, with exit code 0\n" +
-			"or that of the first failure.\n\n" +
+			"or that of the first failure; with `exit_with = \"NAME\"` in [supervise], when\n" +
+			"that process has ended, with its exit code. USR1, USR2, WINCH and the like are\n" +
+			"then passed on to it.\n\n" +
 			"With --then it runs CMD once all is ready, takes everything down and exits with\n" +
 			"CMD's code; stdout is then CMD's alone.\n\n" +
 			"With --procfile it runs a Procfile as foreman does, without a config.\n\n" +

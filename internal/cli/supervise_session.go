@@ -14,6 +14,7 @@ import (
 
 	"procops/internal/app"
 	"procops/internal/logging"
+	"procops/internal/proc"
 	"procops/internal/supervise"
 )
 
@@ -24,6 +25,8 @@ const (
 	// who reads what it has written; signalPatience after a signal.
 	readerPatience = 10 * time.Second
 	signalPatience = time.Second
+	// passPatience is how long the tree may take to pass a signal on.
+	passPatience = time.Second
 	// progressInterval is the time between two lines about what an ordered stop
 	// still waits for.
 	progressInterval = 3 * time.Second
@@ -79,10 +82,11 @@ func (s *session) newLog() (zerolog.Logger, error) {
 // run runs the tree, closes everything and reports how it ended.
 func (s *session) run() error {
 	over, conducted := make(chan struct{}), make(chan struct{})
-	signals := s.io.Signals() // from here on they are ours, before anything is started
+	// From here on signals are ours, before anything is started.
+	signals, others := s.io.Signals(), s.io.OtherSignals()
 	go func() {
 		defer close(conducted)
-		s.conduct(signals, over)
+		s.conduct(signals, others, over)
 	}()
 	report, err := s.supervise()
 	closing, cancel := context.WithTimeout(context.Background(), closePatience)
@@ -121,7 +125,7 @@ func (s *session) supervise() (supervise.Report, error) {
 	defer s.app.Bus.Subscribe("supervise.*", s.console.event)()
 	report, err := s.app.Supervise(s.ctx, app.SuperviseOptions{
 		Hurry:  s.hurryCtx.Done(),
-		Output: s.output,
+		Output: s.hears(),
 		Begun:  s.begun,
 		Log:    s.log,
 		Bound:  s.bound(),
@@ -163,6 +167,15 @@ func (s *session) begun(supervisor *app.Supervisor) {
 	}
 }
 
+// hears returns who hears each line of output, nil if nobody does: lines that
+// nobody hears cost less.
+func (s *session) hears() func(supervise.LogLine) {
+	if s.opt.quiet && s.then == nil {
+		return nil
+	}
+	return s.output
+}
+
 func (s *session) output(l supervise.LogLine) {
 	s.console.line(l)
 	if s.then != nil {
@@ -184,7 +197,7 @@ func (s *session) flush() {
 
 // conduct does what signals ask for until all is over, and while the tree is
 // being stopped it says what is waited for.
-func (s *session) conduct(signals <-chan os.Signal, over <-chan struct{}) {
+func (s *session) conduct(signals, others <-chan os.Signal, over <-chan struct{}) {
 	stopping := s.ctx.Done()
 	progress := time.NewTicker(progressInterval)
 	defer progress.Stop()
@@ -192,6 +205,8 @@ func (s *session) conduct(signals <-chan os.Signal, over <-chan struct{}) {
 	for {
 		select {
 		case sig := <-signals:
+			s.signal(sig)
+		case sig := <-others:
 			s.signal(sig)
 		case <-stopping:
 			stopping = nil
@@ -218,9 +233,25 @@ func (s *session) signal(sig os.Signal) {
 			return
 		}
 		s.reload()
+	case syscall.SIGPIPE:
+		// It comes with a failed write and says nothing that the write does not.
 	default:
-		// SIGPIPE comes with a failed write and says nothing that the write
-		// does not; the others have no meaning here.
+		s.passOn(number)
+	}
+}
+
+// passOn gives a signal that means nothing to procops to the process of
+// exit_with, as an init does. Without one it is dropped.
+func (s *session) passOn(sig syscall.Signal) {
+	supervisor := s.supervisor.Load()
+	if supervisor == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(s.hurryCtx, passPatience)
+	defer cancel()
+	err := supervisor.PassOn(ctx, proc.Signal(sig))
+	if err != nil && sig != syscall.SIGWINCH { // which comes by itself, and again and again
+		s.log.Warn().Err(err).Msg("cannot pass a signal on")
 	}
 }
 

@@ -140,6 +140,7 @@ grace = "10s"
 
 [supervise.process.web.output]
 format = "text"
+overflow = "drop"
 max_size = "10M"
 max_files = 5
 max_age = "0s"

@@ -153,7 +153,7 @@ tags = ["nightly"]
 		Stop:   supervise.StopConfig{Signal: proc.Signal(syscall.SIGINT), Grace: seconds(10), Then: []proc.Signal{15, 9}},
 		OnFail: []supervise.LinkConfig{{Retry: 3}, {Exec: proc.Command{"logger", "web"}}},
 		OnPass: []supervise.LinkConfig{{Log: "{{name}} is done"}},
-		Output: supervise.OutputConfig{Format: "text", MaxSize: 10 << 20, MaxFiles: 5},
+		Output: supervise.OutputConfig{Format: "text", Overflow: supervise.OverflowDrop, MaxSize: 10 << 20, MaxFiles: 5},
 		Umask:  &umask,
 		Limits: supervise.LimitsConfig{Memory: 1 << 30, Core: &core},
 	}

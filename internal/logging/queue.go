@@ -6,6 +6,7 @@ import (
 	"io"
 	"runtime"
 	"sync"
+	"time"
 )
 
 // keptIdle is how much buffer, in bytes, a queue with nothing to write keeps.
@@ -13,8 +14,8 @@ import (
 // large enough that one that prints a line now and then allocates nothing.
 const keptIdle = 4 << 10
 
-// Queue lets many goroutines write records to one slow writer without ever
-// waiting for it. A record is one line with its newline. Records are written in
+// Queue lets many goroutines write records to one slow writer without waiting
+// for it, unless they ask to. A record is one line with its newline. Records are written in
 // order, as many at a time as there are. A record that does not fit is dropped
 // and counted, and so is one that could not be written.
 //
@@ -44,6 +45,13 @@ type Queue struct {
 	closed  bool          // takes no more records
 	running bool          // the writing goroutine exists
 	ended   chan struct{} // made by Close, closed when that goroutine has ended
+
+	room    chan struct{} // closed when there is room again; nil while nobody waits
+	stalled bool          // somebody has waited in vain, and there was no room since
+
+	// idle has large buffers of a queue with nothing to write. The next burst has
+	// them again; the garbage collector frees them if that does not come soon.
+	idle sync.Pool // of *[]byte
 }
 
 // flush waits until so many bytes are settled.
@@ -63,27 +71,40 @@ func NewQueue(w io.Writer, limit int) *Queue {
 // there was room; if not, the record is dropped. record must be quick: others
 // wait for it. After Close everything is dropped.
 func (q *Queue) Append(record func(dst []byte) []byte) bool {
+	return q.AppendAll(1, func(dst []byte, _ int) []byte { return record(dst) }) == 1
+}
+
+// AppendAll does what n calls of Append would, for less: record appends the i-th
+// record, i from 0. It returns how many there was room for.
+func (q *Queue) AppendAll(n int, record func(dst []byte, i int) []byte) (kept int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed || q.broken {
-		q.dropped++
-		return false
+		q.dropped += uint64(n)
+		return 0
 	}
-	fits := q.add(record)
-	if !q.running {
+	for i := range n {
+		if q.add(record, i) {
+			kept++
+		}
+	}
+	if !q.running && n > 0 {
 		q.running = true
 		go q.start()
 	}
-	return fits
+	return kept
 }
 
 // add puts a record behind the pending ones if there is room. Once one was
 // dropped, all are until the pending ones are taken: so a gap is always behind
 // what is pending, and its notice stands in its place.
-func (q *Queue) add(record func(dst []byte) []byte) bool {
+func (q *Queue) add(record func(dst []byte, i int) []byte, i int) bool {
 	if q.gap == 0 {
+		if q.pending == nil {
+			q.pending = q.buffer()
+		}
 		before := len(q.pending)
-		q.pending = record(q.pending)
+		q.pending = record(q.pending, i)
 		if len(q.pending)+q.flying <= q.limit {
 			return true
 		}
@@ -92,6 +113,51 @@ func (q *Queue) add(record func(dst []byte) []byte) bool {
 	q.gap++
 	q.dropped++
 	return false
+}
+
+// Await waits until half of the queue is free, for at most patience; whoever
+// appends may do so before, to be held up for a moment instead of losing a
+// record to a hiccup of the writer. After a wait in vain nobody waits until there
+// was room again, so that a writer that stands still holds nobody up twice.
+func (q *Queue) Await(patience time.Duration) {
+	room := q.awaited()
+	if room == nil {
+		return
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-room:
+	case <-timer.C:
+		q.mu.Lock()
+		q.stalled = q.room == room
+		q.mu.Unlock()
+	}
+}
+
+// awaited returns what is closed when there is room, nil if nothing is to be
+// waited for.
+func (q *Queue) awaited() <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.hasRoom() || q.stalled || q.closed {
+		return nil
+	}
+	if q.room == nil {
+		q.room = make(chan struct{})
+	}
+	return q.room
+}
+
+func (q *Queue) hasRoom() bool { return q.broken || len(q.pending)+q.flying <= q.limit/2 }
+
+// release lets those go on who wait for room.
+func (q *Queue) release() {
+	q.stalled = false
+	if q.room != nil {
+		close(q.room)
+		q.room = nil
+	}
 }
 
 // Write queues p as one record, so that a queue can stand where an io.Writer
@@ -160,6 +226,7 @@ func (q *Queue) close() <-chan struct{} {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
+	q.release()
 	if q.ended == nil {
 		q.ended = make(chan struct{})
 		if !q.running {
@@ -203,15 +270,27 @@ func (q *Queue) take() (batch []byte, gap uint64, more bool) {
 // rest marks the end of the writing goroutine and gives large buffers back.
 func (q *Queue) rest() {
 	q.running = false
-	if cap(q.pending) > keptIdle {
-		q.pending = nil
-	}
-	if cap(q.spare) > keptIdle {
-		q.spare = nil
-	}
+	q.pending, q.spare = q.putAway(q.pending), q.putAway(q.spare)
 	if q.ended != nil {
 		close(q.ended)
 	}
+}
+
+// putAway returns what a queue at rest keeps of a buffer.
+func (q *Queue) putAway(buf []byte) []byte {
+	if cap(buf) <= keptIdle {
+		return buf
+	}
+	q.idle.Put(&buf)
+	return nil
+}
+
+// buffer returns an empty buffer that was put away, if there is one.
+func (q *Queue) buffer() []byte {
+	if buf, ok := q.idle.Get().(*[]byte); ok {
+		return (*buf)[:0]
+	}
+	return nil
 }
 
 // settle notes the outcome of a write.
@@ -227,6 +306,9 @@ func (q *Queue) settle(lost uint64) {
 	}
 	q.dropped += lost
 	q.err, q.broken = err, isBroken(err)
+	if q.hasRoom() {
+		q.release()
+	}
 	q.mu.Unlock()
 	if first && q.OnError != nil {
 		q.OnError(err)

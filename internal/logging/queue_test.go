@@ -298,6 +298,67 @@ func TestQueueAtRestHasNoGoroutineAndNoLargeBuffer(t *testing.T) {
 	})
 }
 
+// TestQueueHoldsUpForAMoment has a writer stand still while somebody who is
+// patient appends.
+func TestQueueHoldsUpForAMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		q := NewQueue(g, 1000)
+		const patience = time.Second
+		waits := func(want time.Duration) {
+			t.Helper()
+			begun := time.Now()
+			q.Await(patience)
+			if took := time.Since(begun); took != want {
+				t.Errorf("waited %v, want %v", took, want)
+			}
+		}
+		fill := func(n int) { q.Append(line(strings.Repeat("x", n-1))) }
+		fill(500)
+		waits(0) // half of it is free
+		fill(1)
+		waits(patience)
+		waits(0)             // not again
+		g.open <- struct{}{} // 500 bytes are written, 1 is left
+		synctest.Wait()
+		fill(600)
+		time.AfterFunc(patience/2, func() { close(g.open) })
+		waits(patience / 2)
+		if q.Dropped() != 0 || q.AppendAll(3, func(dst []byte, i int) []byte { return fmt.Appendln(dst, i) }) != 3 {
+			t.Errorf("dropped %d", q.Dropped())
+		}
+		if err := q.Close(t.Context()); err != nil || !strings.HasSuffix(g.got.String(), "x\n0\n1\n2\n") {
+			t.Errorf("got %q, %v", g.got.String(), err)
+		}
+		waits(0)
+	})
+}
+
+// TestQueueLetsGoWhoWaits has the writer break, and the queue closed, while
+// somebody waits for room.
+func TestQueueLetsGoWhoWaits(t *testing.T) {
+	for name, end := range map[string]func(*Queue, *io.PipeReader){
+		"the reader goes": func(_ *Queue, r *io.PipeReader) { _ = r.CloseWithError(syscall.EPIPE) },
+		"it is closed":    func(q *Queue, _ *io.PipeReader) { q.close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r, w := io.Pipe()
+				q := NewQueue(w, 10)
+				q.Append(line("12345678"))
+				begun := time.Now()
+				time.AfterFunc(time.Second, func() { end(q, r) })
+				q.Await(time.Hour)
+				if took := time.Since(begun); took != time.Second {
+					t.Errorf("waited %v", took)
+				}
+				_ = r.Close()
+				synctest.Wait()
+			})
+		})
+	}
+}
+
 func TestQueueAppendDoesNotAllocate(t *testing.T) {
 	q := NewQueue(io.Discard, 1<<20)
 	text := bytes.Repeat([]byte("x"), 100)

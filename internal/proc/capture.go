@@ -19,29 +19,41 @@ const keepSmall = 4 << 10
 // abandoned: as much as a pipe can hold.
 const lastLook = 1 << 20
 
+// maxBatch is how many lines are delivered together: enough for lines of a
+// usual length, and no more than 16 KB of Lines.
+const maxBatch = 256
+
+// buffer is what one read goes into, and the lines that are found in it.
+type buffer struct {
+	data  [MaxLine]byte
+	batch [maxBatch]Line
+}
+
 // buffers hands out read buffers. A silent stream holds none.
 type buffers struct{ pool sync.Pool }
 
-func (b *buffers) get() *[MaxLine]byte {
-	if buf, ok := b.pool.Get().(*[MaxLine]byte); ok {
+func (b *buffers) get() *buffer {
+	if buf, ok := b.pool.Get().(*buffer); ok {
 		return buf
 	}
-	return new([MaxLine]byte)
+	return new(buffer)
 }
 
-func (b *buffers) put(buf *[MaxLine]byte) { b.pool.Put(buf) }
+func (b *buffers) put(buf *buffer) { b.pool.Put(buf) }
 
 // capture reads one stream to its end in a goroutine of its own.
 type capture struct {
 	stream Stream
 	file   *os.File // our end of the pipe, known to the network poller
 	lines  func(Line)
+	batch  func([]Line) // the same, many at a time; instead of lines
 	raw    func(Stream, []byte)
 	pool   *buffers
 
-	buf  *[MaxLine]byte // nil while the stream is silent
-	n    int            // bytes of an unfinished line in buf
-	rest []byte         // the same while there is no buf
+	buf   *buffer // nil while the stream is silent
+	n     int     // bytes of an unfinished line in buf
+	ready int     // lines in buf that are to be delivered
+	rest  []byte  // the unfinished line while there is no buf
 
 	pausing atomic.Bool   // reading is to end without the end of the stream
 	stopped chan struct{} // closed when the goroutine that reads has ended
@@ -145,7 +157,7 @@ func (c *capture) putAside() {
 	if c.buf == nil {
 		return
 	}
-	c.rest = append(c.rest[:0], c.buf[:c.n]...)
+	c.rest = append(c.rest[:0], c.buf.data[:c.n]...)
 	c.pool.put(c.buf)
 	c.buf, c.n = nil, 0
 }
@@ -168,10 +180,10 @@ func (c *capture) lookOnce(conn syscall.RawConn) {
 func (c *capture) read(fd int) (int, syscall.Errno) {
 	if c.buf == nil {
 		c.buf = c.pool.get()
-		c.n = copy(c.buf[:], c.rest)
+		c.n = copy(c.buf.data[:], c.rest)
 	}
 	for {
-		n, errno := readOnce(fd, c.buf[c.n:])
+		n, errno := readOnce(fd, c.buf.data[c.n:])
 		if errno == syscall.EINTR {
 			continue
 		}
@@ -190,13 +202,13 @@ func readOnce(fd int, buf []byte) (int, syscall.Errno) {
 
 // deliver hands on the n bytes that were read, and keeps an unfinished line.
 func (c *capture) deliver(n int) {
-	data := c.buf[:c.n+n]
+	data := c.buf.data[:c.n+n]
 	if c.raw != nil {
 		c.raw(c.stream, data)
 		c.n = 0
 		return
 	}
-	if c.lines == nil {
+	if c.lines == nil && c.batch == nil {
 		c.n = 0
 		return
 	}
@@ -207,25 +219,51 @@ func (c *capture) deliver(n int) {
 		if i < 0 {
 			break
 		}
-		c.lines(Line{Time: now, Stream: c.stream, Text: data[:fresh+i]})
+		c.add(Line{Time: now, Stream: c.stream, Text: data[:fresh+i]})
 		data = data[fresh+i+1:]
 		fresh = 0
 	}
-	if len(data) == len(c.buf) {
-		c.lines(Line{Time: now, Stream: c.stream, Text: data, Partial: true})
+	if len(data) == len(c.buf.data) {
+		c.add(Line{Time: now, Stream: c.stream, Text: data, Partial: true})
 		data = nil
 	}
-	c.n = copy(c.buf[:], data)
+	c.flush()
+	c.n = copy(c.buf.data[:], data)
+}
+
+// add delivers a line, alone or together with those that follow.
+func (c *capture) add(l Line) {
+	if c.batch == nil {
+		c.lines(l)
+		return
+	}
+	c.buf.batch[c.ready] = l
+	if c.ready++; c.ready == maxBatch {
+		c.flush()
+	}
+}
+
+// flush delivers what add has put together.
+func (c *capture) flush() {
+	if c.ready > 0 {
+		c.batch(c.buf.batch[:c.ready])
+		c.ready = 0
+	}
 }
 
 // finish delivers the unfinished line at the end.
 func (c *capture) finish() {
 	data := c.rest
 	if c.buf != nil {
-		data = c.buf[:c.n]
+		data = c.buf.data[:c.n]
 	}
-	if len(data) > 0 && c.lines != nil {
-		c.lines(Line{Time: time.Now(), Stream: c.stream, Text: data, Partial: true})
+	last := Line{Time: time.Now(), Stream: c.stream, Text: data, Partial: true}
+	switch {
+	case len(data) == 0:
+	case c.batch != nil:
+		c.batch([]Line{last})
+	case c.lines != nil:
+		c.lines(last)
 	}
 	if c.buf != nil {
 		c.pool.put(c.buf)

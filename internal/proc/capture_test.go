@@ -3,6 +3,7 @@ package proc
 import (
 	"bytes"
 	"crypto/sha256"
+	"fmt"
 	"runtime"
 	"strings"
 	"sync"
@@ -167,5 +168,47 @@ func TestTail(t *testing.T) {
 	none.Add(Line{Stream: Stdout, Text: []byte("x")})
 	if got := none.Text(Stdout); got != "" {
 		t.Errorf("zero tail kept %q", got)
+	}
+}
+
+// TestManyLinesAtOnce has the lines of a read delivered together: the same lines.
+func TestManyLinesAtOnce(t *testing.T) {
+	h := newTestHost(t, HostOptions{})
+	var (
+		mu     sync.Mutex
+		got    = map[Stream][]byte{}
+		calls  int
+		lines  int
+		script = `seq 1 100000; printf '\n\nno newline'; head -c 100000 /dev/zero >&2; echo >&2`
+	)
+	p := mustStart(t, h, Spec{
+		Argv:   []string{"sh", "-c", script},
+		Output: func(Line) { t.Error("a line came alone") },
+		Lines: func(batch []Line) {
+			mu.Lock()
+			defer mu.Unlock()
+			calls, lines = calls+1, lines+len(batch)
+			for _, l := range batch {
+				got[l.Stream] = append(got[l.Stream], l.Text...)
+				if !l.Partial {
+					got[l.Stream] = append(got[l.Stream], '\n')
+				}
+			}
+		},
+	})
+	<-p.Gone()
+	var want bytes.Buffer
+	for i := range 100000 {
+		fmt.Fprintln(&want, i+1)
+	}
+	want.WriteString("\n\nno newline")
+	if !bytes.Equal(got[Stdout], want.Bytes()) {
+		t.Errorf("stdout differs: %d bytes, want %d", len(got[Stdout]), want.Len())
+	}
+	if zeros := append(make([]byte, 100000), '\n'); !bytes.Equal(got[Stderr], zeros) {
+		t.Errorf("stderr differs: %d bytes, want %d", len(got[Stderr]), len(zeros))
+	}
+	if calls*4 > lines {
+		t.Errorf("%d lines in %d calls", lines, calls)
 	}
 }

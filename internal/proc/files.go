@@ -42,6 +42,11 @@ func (h *Host) connect(s *Spec, p *Process) (*files, error) {
 		return nil, fmt.Errorf("cannot create a pipe for its output: %w", err)
 	}
 	f.list = append(f.list, s.ExtraFiles...)
+	for _, c := range f.captures {
+		if c.stream != Progress {
+			c.batch = s.Lines
+		}
+	}
 	p.group.captures, p.group.streams = f.captures, len(f.captures)
 	return f, nil
 }

@@ -79,6 +79,7 @@ func (g *guard) start() error {
 // run starts the guard again whenever it has died.
 func (g *guard) run() {
 	defer close(g.ended)
+	failing := false
 	for {
 		p := g.current()
 		select {
@@ -94,10 +95,15 @@ func (g *guard) run() {
 			return
 		}
 		// A failure leaves the dead process in place: the next round tries again
-		// after the pause.
-		if err := g.start(); err != nil {
+		// after the pause. It is told once.
+		err := g.start()
+		if err != nil {
 			p.started = time.Now()
+			if !failing {
+				g.host.onError(fmt.Errorf("until the guard is back nobody would end all processes if procops were killed: %w", err))
+			}
 		}
+		failing = err != nil
 	}
 }
 

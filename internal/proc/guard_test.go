@@ -301,3 +301,47 @@ func TestGuardSparesTheNextRun(t *testing.T) {
 		t.Errorf("processes %v are left, want %d alone", left, p.PID())
 	}
 }
+
+// TestGuardThatCannotStart leaves no descriptor for the pipe to a new guard. That
+// is told once, and it is tried again.
+func TestGuardThatCannotStart(t *testing.T) {
+	told := make(chan error, 10)
+	h := newTestHost(t, HostOptions{Guard: true, OnError: func(err error) { told <- err }})
+	first := h.guard.current()
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	none := syscall.Rlimit{Cur: 3, Max: limit.Max}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	restored := false
+	restore := func() {
+		if !restored {
+			restored = true
+			if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	defer restore()
+	if err := first.Signal(Signal(syscall.SIGKILL)); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-told:
+		if !strings.Contains(err.Error(), "until the guard is back") || !strings.Contains(err.Error(), "too many open files") {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Fatal("nobody was told")
+	}
+	select {
+	case err := <-told:
+		t.Errorf("told again: %v", err)
+	case <-time.After(2*guardPause + guardPause/2): // two more attempts
+	}
+	restore()
+	eventually(t, "a new guard", func() bool { return h.guard.current() != first })
+}

@@ -161,7 +161,7 @@ func (h *Host) handedProcess(one HandedProcess) (*Process, error) {
 
 // Inherit returns the program with the pid that the Host was handed over, and begins
 // to capture its output. The error is os.ErrProcessDone if there is none.
-func (h *Host) Inherit(pid int, output func(Line)) (*Process, error) {
+func (h *Host) Inherit(pid int, output func([]Line)) (*Process, error) {
 	p, ok := h.handed[pid]
 	if !ok {
 		return nil, fmt.Errorf("cannot inherit process %d: %w", pid, os.ErrProcessDone)
@@ -169,7 +169,7 @@ func (h *Host) Inherit(pid int, output func(Line)) (*Process, error) {
 	delete(h.handed, pid)
 	captures := p.captures()
 	for _, c := range captures {
-		c.lines = output
+		c.batch = output
 		h.read(p, c)
 	}
 	if p.pidfd != nil {

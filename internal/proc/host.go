@@ -33,6 +33,7 @@ type Host struct {
 	boot    string
 	null    *os.File
 	buffers buffers
+	onError func(error)
 	reaper  *reaper
 	spawner *spawner
 	guard   *guard // nil without
@@ -65,6 +66,9 @@ type HostOptions struct {
 	Handover *Handover
 	// OnStray is told of a reaped child that was not started by this Host.
 	OnStray func(pid int, exit Exit)
+	// OnError is told of trouble that the Host goes on in spite of, from a goroutine
+	// of its own.
+	OnError func(error)
 }
 
 // NewHost makes the owner of children. There can be one at a time in a program.
@@ -88,10 +92,14 @@ func NewHost(o HostOptions) (*Host, error) {
 		token:   o.RunToken,
 		boot:    boot,
 		null:    null,
+		onError: o.OnError,
 		reaper:  newReaper(o.OnStray),
 		signals: make(chan os.Signal, 1),
 		quit:    make(chan struct{}),
 		stop:    make(chan struct{}),
+	}
+	if h.onError == nil {
+		h.onError = func(error) {}
 	}
 	if o.Guard && h.token == "" {
 		h.token = rand.Text()

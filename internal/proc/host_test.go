@@ -84,6 +84,13 @@ func (o *output) add(l Line) {
 	}
 }
 
+// addAll is add for many lines.
+func (o *output) addAll(lines []Line) {
+	for _, l := range lines {
+		o.add(l)
+	}
+}
+
 func (o *output) get(s Stream) string {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -41,6 +41,9 @@ type Spec struct {
 	// so it hands on to something that does not block. nil: what is captured is
 	// thrown away.
 	Output func(Line)
+	// Lines, when set, gets the same instead of Output, but many lines at a time: those
+	// of one read, or a part of them. The slice is valid during the call only.
+	Lines func([]Line)
 	// Raw gets captured output as it is read, instead of Output. The bytes are
 	// valid during the call only.
 	Raw func(Stream, []byte)

@@ -95,7 +95,7 @@ func identify(pid int) (Identity, error) {
 // has given its standard descriptors other files. Where the kernel does not tell (Linux before 6.15), its
 // exit is Unknown. The error is os.ErrProcessDone if that very process does not
 // run any more.
-func (h *Host) TakeBack(id Identity, output func(Line)) (*Process, error) {
+func (h *Host) TakeBack(id Identity, output func([]Line)) (*Process, error) {
 	h.starts.RLock()
 	defer h.starts.RUnlock()
 	select {
@@ -110,7 +110,7 @@ func (h *Host) TakeBack(id Identity, output func(Line)) (*Process, error) {
 	return p, nil
 }
 
-func (h *Host) takeBack(id Identity, output func(Line)) (*Process, error) {
+func (h *Host) takeBack(id Identity, output func([]Line)) (*Process, error) {
 	fd, err := unix.PidfdOpen(id.PID, unix.PIDFD_NONBLOCK)
 	if err != nil {
 		return nil, gone(err)
@@ -153,7 +153,7 @@ func (h *Host) follow(p *Process) {
 
 // recapture opens the pipe that a process has as standard output or standard error
 // for reading; nil if it has none there.
-func (h *Host) recapture(pid int, stream Stream, output func(Line)) *capture {
+func (h *Host) recapture(pid int, stream Stream, output func([]Line)) *capture {
 	path := procFile(pid, fmt.Sprintf("fd/%d", int(stream)))
 	if target, err := os.Readlink(path); err != nil || !strings.HasPrefix(target, "pipe:") {
 		return nil
@@ -163,7 +163,7 @@ func (h *Host) recapture(pid int, stream Stream, output func(Line)) *capture {
 		return nil
 	}
 	c := newCaptureOf(os.NewFile(uintptr(fd), stream.String()), stream, &h.buffers)
-	c.lines = output
+	c.batch = output
 	return c
 }
 

@@ -122,11 +122,11 @@ func TestSurvivorIsTakenBack(t *testing.T) {
 	out := newOutput()
 	other := id
 	other.Start++
-	if _, err := h.TakeBack(other, out.add); err == nil {
+	if _, err := h.TakeBack(other, out.addAll); err == nil {
 		t.Error("another process with its pid was taken back")
 	}
 	before := time.Now()
-	p, err := h.TakeBack(id, out.add)
+	p, err := h.TakeBack(id, out.addAll)
 	if err != nil {
 		t.Fatal(err)
 	}

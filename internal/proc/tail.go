@@ -24,6 +24,19 @@ func NewTail(size int) *Tail {
 func (t *Tail) Add(l Line) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.add(l)
+}
+
+// AddAll appends lines. It may be used as Spec.Lines.
+func (t *Tail) AddAll(lines []Line) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, l := range lines {
+		t.add(l)
+	}
+}
+
+func (t *Tail) add(l Line) {
 	r := t.ring(l.Stream)
 	r.write(l.Text)
 	if !l.Partial {

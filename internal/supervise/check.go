@@ -35,6 +35,7 @@ func (c *Config) check(counts map[string]int, report report) {
 func (c *Config) checkTree(report report) {
 	k := checker{cfg: c, report: report, names: c.names()}
 	k.placesInTree()
+	k.exitWith()
 	k.dependencies()
 	k.cycles()
 	k.logFiles()
@@ -124,6 +125,23 @@ func (k *checker) children(children []string, parent string, parents map[string]
 		default:
 			parents[child] = parent
 		}
+	}
+}
+
+// exitWith checks that the process that decides about the exit code is one, and
+// in the tree.
+func (k *checker) exitWith() {
+	const key = "exit_with"
+	n := k.cfg.ExitWith
+	_, process := k.cfg.Process[n]
+	switch {
+	case n == "":
+	case !k.known(n):
+		k.report(fmt.Errorf("there is no process %q%s", n, name.DidYouMean(n, slices.Collect(maps.Keys(k.cfg.Process)))), key)
+	case !process:
+		k.report(fmt.Errorf("%q is a group, and a group has no exit code: name a process", n), key)
+	case !k.inTree()[n]:
+		k.report(fmt.Errorf("%q is not in the tree: no list of children leads to it", n), key)
 	}
 }
 

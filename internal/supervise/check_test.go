@@ -94,6 +94,19 @@ func TestCheckTree(t *testing.T) {
 			cfg:  supervise.Config{Children: []string{"a"}, Process: processes("a:b", "b:c", "c")},
 			want: []string{`process/a/depends_on/0: "b" is not in the tree: no list of children leads to it`},
 		},
+		"exit_with": {cfg: supervise.Config{ExitWith: "a", Children: []string{"a"}, Process: processes("a")}},
+		"exit_with of nobody": {
+			cfg:  supervise.Config{ExitWith: "wbe", Process: processes("web")},
+			want: []string{`exit_with: there is no process "wbe"; did you mean "web"?`},
+		},
+		"exit_with of a group": {
+			cfg:  supervise.Config{ExitWith: "g", Process: processes("a"), Group: groups("g:a")},
+			want: []string{`exit_with: "g" is a group, and a group has no exit code: name a process`},
+		},
+		"exit_with outside of the tree": {
+			cfg:  supervise.Config{ExitWith: "b", Children: []string{"a"}, Process: processes("a", "b")},
+			want: []string{`exit_with: "b" is not in the tree: no list of children leads to it`},
+		},
 		"needs itself": {
 			cfg:  supervise.Config{Process: processes("a:a")},
 			want: []string{`process/a/depends_on/0: the dependencies are a cycle: a -> a`},

@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"errors"
+	"time"
 
 	"procops/internal/proc"
 	"procops/internal/unit"
@@ -10,6 +11,7 @@ import (
 // Config is the section [supervise].
 type Config struct {
 	Children []string                 `toml:"children" doc:"names at the top of the tree; default: every process and group that no group has as a child"`
+	ExitWith string                   `toml:"exit_with" doc:"a process: when it has ended for good everything is stopped, and procops exits with its exit code; signals such as USR1 go to it"`
 	LogDir   string                   `toml:"log_dir" path:"true" doc:"directory of the processes' log files; default: logs/ in the state directory"`
 	Process  map[string]ProcessConfig `toml:"process" doc:"the processes, by name"`
 	Group    map[string]GroupConfig   `toml:"group" doc:"the groups, by name; groups and processes share their names"`
@@ -162,10 +164,29 @@ type LinkConfig struct {
 type OutputConfig struct {
 	File     string        `toml:"file" doc:"log file; default: NAME.log in log_dir; \"none\": no file"`
 	Format   string        `toml:"format" enum:"text,json" default:"text" doc:"text (time, stream, line) or json"`
+	Overflow Overflow      `toml:"overflow" enum:"drop,block" default:"drop" doc:"when the process writes faster than the disk: drop lines and count them, or hold the process up"`
 	MaxSize  unit.Size     `toml:"max_size" default:"10M" doc:"the file is rotated at this size"`
 	MaxFiles int           `toml:"max_files" min:"0" default:"5" doc:"rotated files that are kept"`
 	MaxAge   unit.Duration `toml:"max_age" default:"0" doc:"rotated files older than this are removed; 0: keep"`
 	Compress bool          `toml:"compress" default:"false" doc:"compress rotated files"`
+}
+
+// Overflow says what happens to output that comes faster than the disk takes it.
+type Overflow string
+
+// The policies.
+const (
+	OverflowDrop  Overflow = "drop"  // it is dropped and counted
+	OverflowBlock Overflow = "block" // the process is held up, as long as the disk takes anything
+)
+
+// patience returns for how long the process is held up at most while the log
+// takes nothing.
+func (o Overflow) patience() time.Duration {
+	if o == OverflowBlock {
+		return 10 * time.Second
+	}
+	return 100 * time.Millisecond // to get over a hiccup
 }
 
 // LimitsConfig are resource limits of the process; 0 or absent leaves a limit as it is.

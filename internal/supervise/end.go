@@ -150,6 +150,7 @@ func (s *Supervisor) raise(g *group, f Failure) {
 			s.journal.emit(eventFailed.New(f.Process, failedData{Command: f.Command, Code: f.Code, Text: f.Text}))
 		}
 		if !s.stopping {
+			s.outvoted = !s.decidedBy(f.Process)
 			s.shutdown()
 		}
 		return

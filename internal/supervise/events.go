@@ -72,6 +72,11 @@ type scaleData struct {
 	Removed   []string `json:"removed,omitempty" doc:"instances that are stopped and forgotten"`
 }
 
+// concludedData says how the process ended that decides about the exit code.
+type concludedData struct {
+	Code int `json:"code" doc:"exit code as a shell has it, and that of procops"`
+}
+
 // linkData says what a log link of a chain says.
 type linkData struct {
 	Message string `json:"message" doc:"the link's text, filled in"`
@@ -84,6 +89,7 @@ var (
 	eventScaled       = event.Define[scaleData]("supervise.scaled", "An operator has changed how many instances of the subject there are.")
 	eventStopped      = event.Define[treeData]("supervise.stopped", "Supervision has ended; nothing of the tree runs any more.")
 	eventFailed       = event.Define[failedData]("supervise.failed", "The failure of the subject, which no chain settled, ends supervision.")
+	eventConcluded    = event.Define[concludedData]("supervise.concluded", "The subject, which exit_with names, has ended for good, and that ends supervision.")
 	eventExited       = event.Define[exitData]("supervise.process.exited", "A run of a process has ended.")
 	eventLog          = event.Define[linkData]("supervise.process.log", "A log link of a chain was reached.")
 	eventGroupRestart = event.Define[groupData]("supervise.group.restarting", "Processes of a group are restarted together.")
@@ -102,7 +108,7 @@ var (
 // Events describes the event types of this package.
 func Events() []event.Description {
 	list := []event.Description{
-		eventStarted.Describe(), eventReloaded.Describe(), eventUpgraded.Describe(), eventScaled.Describe(), eventStopped.Describe(), eventFailed.Describe(),
+		eventStarted.Describe(), eventReloaded.Describe(), eventUpgraded.Describe(), eventScaled.Describe(), eventStopped.Describe(), eventFailed.Describe(), eventConcluded.Describe(),
 		eventExited.Describe(), eventLog.Describe(), eventGroupRestart.Describe(),
 	}
 	for _, s := range States() {

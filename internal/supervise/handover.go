@@ -277,7 +277,7 @@ func (s *Supervisor) goOn(h *Handover) {
 func (s *Supervisor) restore(p *process, h *handedProcess) {
 	p.state, p.since, p.reason, p.wanted, p.byHand = h.State, h.Since, h.Reason, h.Wanted, h.ByHand
 	p.started, p.streak, p.chain.used, p.due, p.lastExit = h.Started, h.Streak, h.Retries, h.Due, h.LastExit
-	p.output.droppedBefore = h.Dropped
+	p.output.before = h.Dropped
 	switch {
 	case h.Run != nil:
 		s.restoreRun(p, h)
@@ -294,7 +294,7 @@ func (s *Supervisor) restoreRun(p *process, h *handedProcess) {
 	p.output.tail.Load().Write(proc.Stdout, []byte(h.Tail[0]))
 	p.output.tail.Load().Write(proc.Stderr, []byte(h.Tail[1]))
 	p.runs++
-	child, err := s.deps.Host.Inherit(h.Run.PID, p.output.line)
+	child, err := s.deps.Host.Inherit(h.Run.PID, p.output.lines)
 	if err != nil { // one that was taken back and has ended between the two programs
 		p.run = nil
 		s.soon(func() { s.lost(p, err) })

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"procops/internal/proc"
 )
@@ -16,7 +18,9 @@ const followerQueue = 4096
 
 // Logs calls emit with the last lines of the named processes (none: all), in
 // order of time, and then, with Follow, with every further line until ctx ends
-// or emit returns an error.
+// or emit returns an error. A log that cannot be read does not keep back what
+// others hold: it is the error at the end or, with Follow, a line before what
+// follows.
 func (s *Supervisor) Logs(ctx context.Context, r LogRequest, emit func(LogLine) error) error {
 	targets, err := s.outputs(ctx, r.Names)
 	if err != nil {
@@ -26,15 +30,34 @@ func (s *Supervisor) Logs(ctx context.Context, r LogRequest, emit func(LogLine) 
 	if r.Follow {
 		defer follow(targets, live.hear)()
 	}
-	past, err := past(ctx, targets, r.Lines)
-	if err != nil && len(past) == 0 {
-		return err
-	}
+	past, unread := past(ctx, targets, r.Lines)
 	heard := live.heard()
-	if err := emitAll(emit, withoutOverlap(past, heard), heard); err != nil || !r.Follow {
+	past = withoutOverlap(past, heard)
+	if !r.Follow {
+		return errors.Join(emitAll(emit, past, heard), unread.asError())
+	}
+	if err := emitAll(emit, past, unread.asLines(), heard); err != nil {
 		return err
 	}
 	return s.follow(ctx, live, emit)
+}
+
+// unread says which logs could not be read, by process.
+type unread map[string]error
+
+func (u unread) asError() error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(u)) {
+		errs = append(errs, u[name])
+	}
+	return errors.Join(errs...)
+}
+
+func (u unread) asLines() (lines []LogLine) {
+	for _, name := range slices.Sorted(maps.Keys(u)) {
+		lines = append(lines, LogLine{Time: time.Now(), Name: name, Stream: proc.Stderr.String(), Text: "procops: " + u[name].Error()})
+	}
+	return lines
 }
 
 // follow calls hear with every further line of the processes, until the
@@ -78,16 +101,18 @@ func (l *live) heard() (lines []LogLine) {
 }
 
 // past returns the last n lines of each process, merged by time.
-func past(ctx context.Context, targets []*output, n int) (lines []LogLine, err error) {
-	var errs []error
+func past(ctx context.Context, targets []*output, n int) (lines []LogLine, failed unread) {
+	failed = unread{}
 	for _, o := range targets {
-		errs = append(errs, o.flush(ctx))
+		flushed := o.flush(ctx)
 		own, err := lastLines(o.name, o.path, n)
-		errs = append(errs, err)
+		if err := errors.Join(flushed, err); err != nil {
+			failed[o.name] = err
+		}
 		lines = append(lines, own...)
 	}
 	slices.SortStableFunc(lines, func(a, b LogLine) int { return a.Time.Compare(b.Time) })
-	return lines, errors.Join(errs...)
+	return lines, failed
 }
 
 // withoutOverlap drops from the end of past what a follower has heard as well:

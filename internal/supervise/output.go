@@ -18,7 +18,7 @@ import (
 
 const (
 	// queueLimit is how many bytes of output may wait for a slow disk; what
-	// comes beyond is dropped and counted, and the process is not held up.
+	// comes beyond is dropped and counted, see Overflow.
 	queueLimit = 4 << 20
 	// tailLimit is how many bytes of each stream a failure shows.
 	tailLimit = 4 << 10
@@ -28,16 +28,16 @@ const (
 // pipes: into the log file, the tail for failures, the readiness check, and to
 // those who follow.
 type output struct {
-	name  string
-	path  string // of the log file; empty when there is none
-	json  bool
-	file  *logging.File
-	queue *logging.Queue
-	// droppedBefore is what former supervisors in this process have dropped.
-	droppedBefore uint64
-	tail          atomic.Pointer[proc.Tail] // of the present run
-	hear          func(LogLine)             // of the supervisor; may be nil
-	pattern       atomic.Pointer[pattern]
+	name    string
+	path    string // of the log file; empty when there is none
+	json    bool
+	wait    time.Duration // for room in the queue
+	file    *logging.File
+	queue   *logging.Queue
+	before  uint64                    // lines that former supervisors in this process have dropped
+	tail    atomic.Pointer[proc.Tail] // of the present run
+	hear    func(LogLine)             // of the supervisor; may be nil
+	pattern atomic.Pointer[pattern]
 
 	audience *audience
 	stamp    stamp // of the last line
@@ -59,8 +59,10 @@ type pattern struct {
 	matched chan struct{}
 }
 
+func (p *pattern) matches(l proc.Line) bool { return p.expr.Match(l.Text) }
+
 func newOutput(name string, cfg OutputConfig, deps Deps) (*output, error) {
-	o := &output{name: name, json: cfg.Format == formatJSON, hear: deps.Output, audience: &audience{}}
+	o := &output{name: name, json: cfg.Format == formatJSON, wait: cfg.Overflow.patience(), hear: deps.Output, audience: &audience{}}
 	o.tail.Store(proc.NewTail(tailLimit))
 	if cfg.File == noFile {
 		return o, nil
@@ -96,21 +98,34 @@ func logPath(name string, cfg OutputConfig, dir string) string {
 	}
 }
 
-// line takes one line. It is called by one goroutine for each stream; the lock
-// makes the order in the log file that in which followers hear.
-func (o *output) line(l proc.Line) {
+// line takes one line.
+func (o *output) line(l proc.Line) { o.lines([]proc.Line{l}) }
+
+// lines takes the lines of one read. It is called by one goroutine for each
+// stream; the lock makes the order in the log file that in which followers hear.
+func (o *output) lines(batch []proc.Line) {
+	if o.queue != nil {
+		o.queue.Await(o.wait) // before the lock, which those need who follow
+	}
 	o.audience.mu.Lock()
 	defer o.audience.mu.Unlock()
 	if o.queue != nil {
-		o.queue.Append(func(dst []byte) []byte { return o.format(dst, &o.stamp, l) })
+		o.queue.AppendAll(len(batch), func(dst []byte, i int) []byte { return o.format(dst, &o.stamp, batch[i]) })
 	}
-	o.tail.Load().Add(l)
-	if p := o.pattern.Load(); p != nil && p.expr.Match(l.Text) && o.pattern.CompareAndSwap(p, nil) {
+	o.tail.Load().AddAll(batch)
+	if p := o.pattern.Load(); p != nil && slices.ContainsFunc(batch, p.matches) && o.pattern.CompareAndSwap(p, nil) {
 		close(p.matched)
 	}
 	if o.hear == nil && len(o.audience.followers) == 0 {
 		return
 	}
+	for _, l := range batch {
+		o.tell(l)
+	}
+}
+
+// tell lets those hear who want each line. The audience's lock is held.
+func (o *output) tell(l proc.Line) {
 	line := LogLine{Time: l.Time, Name: o.name, Stream: l.Stream.String(), Text: string(l.Text)}
 	if o.hear != nil {
 		o.hear(line)
@@ -171,9 +186,9 @@ func (o *output) flush(ctx context.Context) error {
 
 func (o *output) dropped() uint64 {
 	if o.queue == nil {
-		return o.droppedBefore
+		return o.before
 	}
-	return o.droppedBefore + o.queue.Dropped()
+	return o.before + o.queue.Dropped()
 }
 
 // reopen closes the log file and opens it again, for log rotation from outside.

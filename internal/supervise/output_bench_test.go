@@ -10,21 +10,25 @@ import (
 	"procops/internal/unit"
 )
 
-// BenchmarkOutput takes lines of 100 bytes, a thousand for each read, as a
-// chatty process sends them, into a rotating log file.
+// BenchmarkOutput takes lines of 100 bytes, as many as come at a time from a
+// chatty process, into a rotating log file.
 func BenchmarkOutput(b *testing.B) {
 	o, err := newOutput("p", OutputConfig{MaxSize: unit.Size(10 << 20), MaxFiles: 2}, Deps{LogDir: b.TempDir(), Log: zerolog.Nop()})
 	if err != nil {
 		b.Fatal(err)
 	}
-	text := make([]byte, 100)
-	b.SetBytes(int64(len(text)))
-	line := proc.Line{Stream: proc.Stdout, Text: text}
-	for i := 0; b.Loop(); i++ {
-		if i%1000 == 0 {
-			line.Time = time.Now()
+	const lines = 256
+	batch := make([]proc.Line, lines)
+	for i := range batch {
+		batch[i] = proc.Line{Stream: proc.Stdout, Text: make([]byte, 100)}
+	}
+	b.SetBytes(lines * 100)
+	for b.Loop() {
+		now := time.Now()
+		for i := range batch {
+			batch[i].Time = now
 		}
-		o.line(line)
+		o.lines(batch)
 	}
 	if err := o.close(b.Context()); err != nil {
 		b.Fatal(err)

@@ -112,7 +112,7 @@ func (s *Supervisor) takeBack(ctx context.Context, r record) error {
 	}
 	ready := r.state == StateRunning
 	ch := p.channelAgain(r.identity, ready)
-	child, err := s.deps.Host.TakeBack(r.identity, p.output.line)
+	child, err := s.deps.Host.TakeBack(r.identity, p.output.lines)
 	if err != nil {
 		if ch != nil {
 			ch.discard()

@@ -17,7 +17,7 @@ type Plan struct {
 	Added     []string `json:"added"`             // processes that are new
 	Removed   []string `json:"removed"`           // processes that are stopped and forgotten
 	Restarted []string `json:"restarted"`         // processes that what has changed of them concerns as they run
-	Updated   []string `json:"updated"`           // processes and groups that go on, under new rules
+	Updated   []string `json:"updated"`           // processes and groups that go on, under new rules; keys of the whole tree
 	Unchanged int      `json:"unchanged"`         // processes that are not touched
 	Ignored   []string `json:"ignored,omitempty"` // keys whose change takes effect with the next supervisor only
 }
@@ -78,6 +78,9 @@ func (s *Supervisor) plan(cfg Config) Plan {
 		}
 	}
 	plan.Updated = append(plan.Updated, changedGroups(s.tree, next)...)
+	if cfg.ExitWith != s.cfg.ExitWith {
+		plan.Updated = append(plan.Updated, "supervise.exit_with")
+	}
 	if cfg.LogDir != s.cfg.LogDir {
 		plan.Ignored = append(plan.Ignored, "supervise.log_dir")
 	}

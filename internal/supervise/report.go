@@ -31,11 +31,18 @@ func (f Failure) json() []byte {
 // Report says how supervision of a tree ended.
 type Report struct {
 	Failures []Failure // of what was given up or ended supervision, in order of time
+	// Decided is the exit code of the process that exit_with names. It is nil without
+	// one, if it has never run, and if the failure of another has ended supervision.
+	Decided *int
 }
 
-// ExitCode returns 0 when nothing failed, else the code of the first failure, or
-// of the first good end that a chain raised.
+// ExitCode returns the code of the process that decides, if there is one;
+// otherwise 0 when nothing failed, else the code of the first failure, or of the
+// first good end that a chain raised.
 func (r Report) ExitCode() int {
+	if r.Decided != nil {
+		return *r.Decided
+	}
 	if len(r.Failures) == 0 {
 		return 0
 	}
@@ -81,4 +88,4 @@ func writeOutput(b *strings.Builder, name, text string) {
 	}
 }
 
-func (s *Supervisor) report() Report { return Report{Failures: s.failures} }
+func (s *Supervisor) report() Report { return Report{Failures: s.failures, Decided: s.decidedCode()} }

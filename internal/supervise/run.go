@@ -54,6 +54,7 @@ type Supervisor struct {
 	ctx      context.Context // ends when the tree is told to hurry
 	hurry    context.CancelFunc
 	stopping bool
+	outvoted bool      // supervision was ended by another failure than that of exit_with
 	later    []func()  // effects on other nodes, after the present news is dealt with
 	upgrade  *upgrade  // under way; nil: none
 	upgrades int       // how often this process has become another program
@@ -142,6 +143,9 @@ func (s *Supervisor) loop(ctx context.Context) {
 	stop := ctx.Done()
 	for {
 		s.settle()
+		if s.conclude() {
+			continue
+		}
 		if s.over() {
 			return
 		}

@@ -106,6 +106,7 @@ func (p *process) spec(env []string) (proc.Spec, error) {
 		Session: p.cfg.Session,
 		Tied:    true,
 		Output:  p.output.line,
+		Lines:   p.output.lines,
 		Umask:   p.cfg.Umask,
 		Nice:    p.cfg.Nice,
 		Limits:  p.cfg.Limits.limits(),
