@@ -99,6 +99,9 @@ func typeSchema(t reflect.Type) object {
 	case *unit.Duration, *unit.Size:
 		return object{"type": []string{"string", "number"}}
 	case interface{ UnmarshalTOML(any) error }:
+		if t.Kind() == reflect.Map {
+			return object{"type": "object"}
+		}
 		return object{"anyOf": []object{{"type": "string"}, {"type": "array", "items": object{"type": "string"}}}}
 	case encoding.TextUnmarshaler:
 		return object{"type": "string"}

@@ -26,6 +26,13 @@ type Deps struct {
 	Config   string        // path of the config, shown in Status
 	Env      []string      // "NAME=value", added to every process's environment
 	Output   func(LogLine) // hears every line of output; must not block; may be nil
+
+	// PushTask and SubmitJob are what task and job links do. They return when the
+	// task or job is safe at its receiver; payload is JSON unless the link has a
+	// workload of its own. A fault.Usage or fault.NotFound is not tried again. They
+	// are called from goroutines of their own; nil: such links fail.
+	PushTask  func(ctx context.Context, t TaskLink, payload []byte) error
+	SubmitJob func(ctx context.Context, j JobLink, payload []byte) error
 }
 
 // inboxLength is how much news may wait for the loop before those who bring it
@@ -140,13 +147,14 @@ func (s *Supervisor) settle() {
 }
 
 // over reports whether nothing runs and nothing will: everything is at rest,
-// and nobody has stopped a process by hand who may want it back.
+// and nobody has stopped a process by hand who may want it back. (A chain that
+// has stopped one is at rest, too.)
 func (s *Supervisor) over() bool {
 	for _, p := range s.everything() {
 		if p.chain.busy() || !p.state.AtRest() && (!s.stopping || !p.down()) {
 			return false
 		}
-		if !s.stopping && p.state == StateStopped && p.cfg.Autostart {
+		if !s.stopping && p.state == StateStopped && p.cfg.Autostart && !p.byChain {
 			return false
 		}
 	}
@@ -259,6 +267,7 @@ func (s *Supervisor) enter(p *process) (delay time.Duration) {
 	case StateEnding, StateStopping:
 		s.endRun(p)
 	case StateBackoff:
+		p.again = p.again && p.halt // it is started again anyway
 		p.streak++
 		delay = p.cfg.Backoff.delay(p.streak)
 		p.due = time.Now().Add(delay)
@@ -292,7 +301,11 @@ func (s *Supervisor) spread(p *process) {
 		return
 	case p.again:
 		p.again, p.halt = false, false
-		s.fire(p, TriggerStart, "")
+		if p.byChain {
+			s.startInTurn(p)
+		} else {
+			s.fire(p, TriggerStart, "")
+		}
 		return
 	}
 	p.halt = p.halt && s.stopping

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"procops/internal/unit"
 )
@@ -49,6 +50,11 @@ func (c *Config) Check(report func(err error, path ...string)) {
 			report(err, "headers", name)
 		}
 	}
+}
+
+// Limit returns how long one delivery can take, all attempts together.
+func (c *Config) Limit() time.Duration {
+	return time.Duration(c.Retries+1)*c.Timeout.Std() + time.Duration(c.Retries)*maxWait + time.Second
 }
 
 // URL is the URL of a webhook. Its path and query may be what gives the right to
