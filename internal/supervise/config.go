@@ -165,6 +165,7 @@ type Names []string
 
 // UnmarshalTOML reads a list of names or a name.
 func (n *Names) UnmarshalTOML(v any) error {
+	*n = Names{} // there is a link, whatever is wrong with it
 	items, isList := v.([]any)
 	if !isList {
 		items = []any{v}
@@ -172,7 +173,6 @@ func (n *Names) UnmarshalTOML(v any) error {
 	if len(items) == 0 {
 		return errors.New("the list is empty")
 	}
-	*n = nil
 	for _, item := range items {
 		text, ok := item.(string)
 		if !ok || text == "" {

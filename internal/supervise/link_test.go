@@ -126,7 +126,10 @@ func testLink(t *testing.T, kind, place string, config func([]LinkConfig) Config
 		"restart": {Restart: Names{"up"}},
 	}[kind]
 	cfg := config([]LinkConfig{link, {Log: "next"}, {Settle: true}})
-	cfg.Process["up"] = with(forever(), func(p *ProcessConfig) { p.Ready.Log = "^x$"; p.Command = proc.Command{"/bin/sh", "-c", "echo x; exec sleep 1000"} })
+	cfg.Process["up"] = with(forever(), func(p *ProcessConfig) {
+		p.Ready.Log = "^x$"
+		p.Command = proc.Command{"/bin/sh", "-c", "echo x; exec sleep 1000"}
+	})
 	cfg.Process["down"] = with(forever(), func(p *ProcessConfig) { p.Autostart = false })
 	p := cfg.Process["p"]
 	p.DependsOn = needs("up")

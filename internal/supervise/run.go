@@ -271,10 +271,18 @@ func (s *Supervisor) enter(p *process) (delay time.Duration) {
 		p.streak++
 		delay = p.cfg.Backoff.delay(p.streak)
 		p.due = time.Now().Add(delay)
-		p.timer = s.after(delay, p, func() { s.fire(p, TriggerDue, "") })
+		p.timer = s.after(delay, p, func() { s.due(p) })
 	case StateStarting, StateStopped, StateCompleted, StateFatal:
 	}
 	return delay
+}
+
+// due starts p, whose backoff is over, unless a group has meanwhile made its delay
+// its own: this news was under way then.
+func (s *Supervisor) due(p *process) {
+	if !p.underRestart() {
+		s.fire(p, TriggerDue, "")
+	}
 }
 
 // spread lets the others know that p has changed its state: what waits for it
