@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -55,7 +56,7 @@ command = "exec sleep 1000"
 		t.Fatalf("%d requests, want 2: %s", len(requests), r)
 	}
 	first, second := <-requests, <-requests
-	if string(first.body) != string(second.body) || first.header.Get("webhook-id") != second.header.Get("webhook-id") ||
+	if !bytes.Equal(first.body, second.body) || first.header.Get("webhook-id") != second.header.Get("webhook-id") ||
 		!strings.HasPrefix(second.header.Get("webhook-signature"), "v1,") {
 		t.Errorf("first %s\nthen %s, %v", first.body, second.body, second.header)
 	}

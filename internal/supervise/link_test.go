@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -53,7 +52,7 @@ func (q *queue) take(payload []byte, keep func()) error {
 }
 
 // hook is a webhook's receiver that keeps what it gets.
-func hook(t *testing.T, answer func(http.ResponseWriter, *http.Request)) (URL webhook.URL, got func() []string) {
+func hook(t *testing.T, answer func(http.ResponseWriter, *http.Request)) (url webhook.URL, got func() []string) {
 	t.Helper()
 	var mu sync.Mutex
 	var bodies []string
@@ -219,12 +218,12 @@ func TestFailedLinks(t *testing.T) {
 			r.await("supervise.process.log", "p", 1)
 			data, _ := r.await("supervise.link.failed", "p", 1).DataJSON()
 			kind := strings.Fields(name)
-			wantLink, wantTarget := fmt.Sprintf(`"link":"%s"`, kind[len(kind)-1]), c.target
+			wantLink, wantTarget := kind[len(kind)-1], c.target
 			var got linkFailedData
 			if err := json.Unmarshal(data, &got); err != nil {
 				t.Fatal(err)
 			}
-			if !strings.Contains(string(data), wantLink) || got.Target != wantTarget || !strings.Contains(string(data), c.says) {
+			if got.Link != wantLink || got.Target != wantTarget || !strings.Contains(string(data), c.says) {
 				t.Errorf("the event says %s", data)
 			}
 			if strings.Contains(string(data), "secret-path") {

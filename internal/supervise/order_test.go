@@ -16,7 +16,7 @@ import (
 // then stays. What its chain does ends settled.
 func failing(runs string, n int, links ...LinkConfig) ProcessConfig {
 	p := sh(fmt.Sprintf("echo x >>%s; test $(wc -l <%s) -gt %d && exec sleep 1000; exit 1", runs, runs, n))
-	p.OnFail = append(links, LinkConfig{Settle: true})
+	p.OnFail = slices.Concat(links, []LinkConfig{{Settle: true}})
 	return p
 }
 
