@@ -99,7 +99,7 @@ func floors() [][]string {
 	return [][]string{
 		{"unit", "fault", "name", "flock"},
 		{"event", "proc"},
-		{"store", "runner", "logging"},
+		{"store", "runner", "logging", "webhook"},
 		concerns(),
 		{"config"},
 		{"control", "web", "hook", "metrics"},

@@ -127,6 +127,7 @@ func (a *App) newSupervisor(ctx context.Context, opt SuperviseOptions, former *h
 		Host: host, Store: st, Bus: a.Bus, Log: opt.Log,
 		StateDir: a.StateDir, RunToken: token, LogDir: a.LogDir(), Config: a.Config.Path(),
 		Env: a.childEnv(), Output: opt.Output, Handover: tree,
+		PushTask: a.pushTask, SubmitJob: a.submitJob,
 	})
 }
 

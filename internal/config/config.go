@@ -81,6 +81,7 @@ func (l *loader) config(path string, doc document) (*Config, error) {
 	problems.nextStage()
 	if !l.broken {
 		bind.Check(cfg, doc.root, problems.report)
+		cfg.checkLinks(problems.report)
 	}
 	if err := problems.err(); err != nil {
 		return nil, err

@@ -322,6 +322,9 @@ func validObject(object, schema map[string]any) error {
 	properties, _ := schema["properties"].(map[string]any)
 	for key, value := range object {
 		of, ok := properties[key].(map[string]any)
+		if _, bounded := schema["additionalProperties"]; !ok && !bounded {
+			continue
+		}
 		if !ok {
 			of, ok = schema["additionalProperties"].(map[string]any)
 		}

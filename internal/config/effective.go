@@ -64,6 +64,12 @@ func (d describer) value(key string, v reflect.Value) (any, bool) {
 		value, _ := d.value(key, v.Elem())
 		return value, true
 	}
+	if v.Kind() == reflect.Interface {
+		return d.value(key, v.Elem())
+	}
+	if m, ok := reflect.TypeAssert[interface{ Masked() string }](v); ok {
+		return d.mask.value(key, m.Masked()), !v.IsZero()
+	}
 	if m, ok := reflect.TypeAssert[encoding.TextMarshaler](v); ok {
 		text, err := m.MarshalText()
 		if err != nil {

@@ -30,7 +30,13 @@ success_codes = []
 backoff = {initial = "1500ms", factor = 1.5, max = "1h30m", jitter = 0}
 depends_on = ["db", {name = "all", condition = "completed"}]
 ready = {log = "^up \\d+$", timeout = 0}
-on_fail = [{retry = 3}, {exec = ["a", "b c"], settle = true}, {log = "{{name}}"}]
+on_fail = [{retry = 3}, {exec = ["a", "b c"], settle = true}, {log = "{{name}}"}, {restart = "db"}, {stop = ["db"]}]
+on_pass = [
+  {webhook = "https://example.org"}, {task = "mail.send"}, {job = "f"},
+  {webhook = {url = "http://example.org/", timeout = 1, retries = 0, headers = {A = "b"}}},
+  {task = {type = "t", params = {a = 1, b = [1.5, "x", {c = true}], "d e" = {f = "g"}}, priority = 2, delay = "1m"}},
+  {job = {function = "f", servers = ["a:1", "b:2"], workload = "w", unique = "{{name}}", priority = "high"}},
+]
 umask = "077"
 nice = -5
 limits = {memory = "1.5G", core = 0, cpu_time = "1m"}
@@ -201,7 +207,7 @@ func TestEffectiveJSON(t *testing.T) {
 		t.Fatalf("%v: %s", err, text)
 	}
 	web := got.Supervise.Process["w.b"]
-	if got.Log.MaxAge != "36h" || web.Env["X"] != "$${X}" || web.Limits["core"] != "0" || web.Limits["memory"] != "1536M" || len(web.OnFail) != 3 || web.OnFail[0]["retry"] != 3.0 {
+	if got.Log.MaxAge != "36h" || web.Env["X"] != "$${X}" || web.Limits["core"] != "0" || web.Limits["memory"] != "1536M" || len(web.OnFail) != 5 || web.OnFail[0]["retry"] != 3.0 {
 		t.Errorf("it is %s", text)
 	}
 }
@@ -289,5 +295,27 @@ func TestStarterComments(t *testing.T) {
 	p := cfg.Supervise.Process["sleeper"]
 	if cfg.StateDir == "" || p.User == "" || p.Dir == "" || len(p.OnFail) != 3 || p.Limits.Files == 0 || p.Ready.TCP == "" || p.Env == nil {
 		t.Errorf("not everything was a key: %+v", p)
+	}
+}
+
+// TestLinkSecretsAreMasked: nor is the path of a webhook shown, which often is what
+// gives the right to post.
+func TestLinkSecretsAreMasked(t *testing.T) {
+	shown := load(t, `
+[supervise.process.p]
+command = ["x"]
+on_fail = [
+  {webhook = "https://hooks.example.org/services/S3CRET1"},
+  {webhook = {url = "https://u:S3CRET2@example.org/?x=S3CRET3", secret = "S3CRET4", headers = {Authorization = "Bearer S3CRET5", Cookie = "S3CRET6", X = "shown"}}},
+  {task = {type = "t", params = {api_token = "S3CRET7", to = ["ops ${HOOK_SECRET}"]}}},
+]
+`, "HOOK_SECRET=S3CRET8").Effective().TOML()
+	if strings.Contains(shown, "S3CRET") {
+		t.Errorf("a secret is shown:\n%s", shown)
+	}
+	for _, want := range []string{"https://hooks.example.org/********", "https://example.org/********", `X = "shown"`, `to = ["ops ********"]`} {
+		if !strings.Contains(shown, want) {
+			t.Errorf("%s is not shown:\n%s", want, shown)
+		}
 	}
 }

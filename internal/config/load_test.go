@@ -409,3 +409,48 @@ func benchmarkLoad(b *testing.B, text string) {
 		}
 	}
 }
+
+// TestLinkErrors: each mistake in a link has its place.
+func TestLinkErrors(t *testing.T) {
+	inDir(t, map[string]string{"procops.toml": `[supervise.process.p]
+command = ["x"]
+on_fail = [
+  {webhook = "example.org"},
+  {webhook = {url = "http://a", secret = "${EMPTY}", retries = 11, headers = {Host = "x"}}},
+  {webhook = {secret = "x"}},
+  {task = {params = 1}},
+  {task = {type = "t", params = {a = nan}}},
+  {job = {function = "f", servers = ["a:b"], priority = "hgh"}},
+  {restart = ["q", "p"]},
+  {start = []},
+  {stop = 1},
+  {job = 1},
+  {task = ""},
+  {webhook = "", settle = true},
+  {webhok = "x"},
+]
+[supervise.process.qq]
+command = ["x"]
+`})
+	wantErrors(t,
+		`procops.toml:4:14: "on_fail[0].webhook.url" in [supervise.process.p]: invalid URL: want something like "https://example.org/hook"`,
+		`procops.toml:5:42: "on_fail[1].webhook.secret" in [supervise.process.p]: it is empty`,
+		`procops.toml:5:64: "on_fail[1].webhook.retries" in [supervise.process.p]: must be from 0 to 10`,
+		`procops.toml:5:86: "on_fail[1].webhook.headers.Host" in [supervise.process.p]: procops sets this header itself`,
+		`procops.toml:6:14: missing key "on_fail[2].webhook.url" in [supervise.process.p]`,
+		`procops.toml:7:11: missing key "on_fail[3].task.type" in [supervise.process.p]`,
+		`procops.toml:7:21: "on_fail[3].task.params" in [supervise.process.p]: want a table`,
+		`procops.toml:8:33: "on_fail[4].task.params" in [supervise.process.p]: nan and inf have no place in JSON`,
+		`procops.toml:9:38: "on_fail[5].job.servers[0]" in [supervise.process.p]: invalid server "a:b": want "HOST", "HOST:PORT", "[IPv6]:PORT" or the absolute path of a unix socket`,
+		`procops.toml:9:57: "on_fail[5].job.priority" in [supervise.process.p]: invalid value "hgh": want "low", "normal" or "high"; did you mean "high"?`,
+		`procops.toml:10:15: "on_fail[6].restart[0]" in [supervise.process.p]: there is no process or group "q"; did you mean "qq"?`,
+		"procops.toml:10:20: \"on_fail[6].restart[1]\" in [supervise.process.p]: \"p\" cannot restart itself; `retry` starts it again",
+		`procops.toml:11:12: "on_fail[7].start" in [supervise.process.p]: the list is empty`,
+		`procops.toml:12:11: "on_fail[8].stop" in [supervise.process.p]: want a name or a list of names`,
+		`procops.toml:13:10: "on_fail[9].job" in [supervise.process.p]: want a string or a table, have an integer`,
+		`procops.toml:14:11: "on_fail[10].task" in [supervise.process.p]: it is empty`,
+		`procops.toml:15:14: "on_fail[11].webhook" in [supervise.process.p]: it is empty`,
+		`procops.toml:16:3: "on_fail[12]" in [supervise.process.p]: a link needs one of retry, exec, webhook, task, job, start, stop, restart, log, raise and settle`,
+		`procops.toml:16:4: unknown key "on_fail[12].webhok" in [supervise.process.p]; did you mean "webhook"?`,
+	)
+}

@@ -12,12 +12,12 @@ const shortSecret = 4
 // isSecret reports whether a variable or key of that name holds a secret.
 func isSecret(name string) bool {
 	name = strings.ToUpper(name)
-	for _, word := range []string{"PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "DSN"} {
+	for _, word := range []string{"PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "DSN", "AUTHORIZATION"} {
 		if strings.Contains(name, word) {
 			return true
 		}
 	}
-	return false
+	return name == "COOKIE"
 }
 
 // masker hides secrets.

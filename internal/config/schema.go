@@ -101,6 +101,9 @@ func typeSchema(t reflect.Type) object {
 	case interface{ JSONTypes() []string }:
 		return object{"type": value.JSONTypes()}
 	case interface{ UnmarshalTOML(any) error }:
+		if t.Kind() == reflect.Map {
+			return object{"type": "object"}
+		}
 		return object{"anyOf": []object{{"type": "string"}, {"type": "array", "items": object{"type": "string"}}}}
 	case encoding.TextUnmarshaler:
 		return object{"type": "string"}

@@ -3,16 +3,13 @@ package supervise
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"procops/internal/proc"
 	"procops/internal/runner"
 )
-
-// execLimit is how long the command of an exec link may take.
-const execLimit = time.Minute
 
 // verdict is what a chain has decided about an end.
 type verdict int
@@ -25,14 +22,14 @@ const (
 )
 
 // chain is where a process or group is in its chain of reactions: how often
-// each retry link was used, and the command of an exec link that runs now.
+// each retry link was used, and the work of a link that is done beside the loop now.
 type chain struct {
 	used   map[int]int // by the link's place
 	number int         // of the walk, so that a walk that was stopped is told apart
 	cancel context.CancelFunc
 }
 
-// busy reports whether a command of the chain runs now.
+// busy reports whether a link of the chain is at work now.
 func (c *chain) busy() bool { return c.cancel != nil }
 
 // stop ends the walk along the chain; its verdict will not come.
@@ -69,7 +66,7 @@ func (c *chain) attempts() int {
 }
 
 // walk tries the links in order and calls done, in the loop, with what they
-// decide. It is called at once unless a link runs a command.
+// decide. It is called at once unless a link has work to do beside the loop.
 func (s *Supervisor) walk(c *chain, links []LinkConfig, f Failure, done func(verdict, Failure)) {
 	c.stop()
 	s.walkFrom(0, c, links, f, done)
@@ -95,48 +92,41 @@ func (s *Supervisor) walkFrom(i int, c *chain, links []LinkConfig, f Failure, do
 	case l.Log != "":
 		s.journal.emit(eventLog.New(f.Process, linkData{Message: f.fill(l.Log)}))
 		next()
-	case len(l.Exec) > 0:
-		s.execLink(c, l.Exec, f, next)
 	default:
+		if action, names := l.order(); len(names) > 0 {
+			s.soon(func() { s.orderOthers(action, names, f) })
+		}
+		if w := s.work(l, f); w != nil {
+			s.aside(c, w, f, next)
+			return
+		}
 		next()
 	}
 }
 
-// execLink runs the command of a link and then goes on, unless the walk has
-// been stopped meanwhile.
-func (s *Supervisor) execLink(c *chain, command proc.Command, f Failure, next func()) {
-	ctx, cancel := context.WithTimeout(s.ctx, execLimit)
-	c.cancel = cancel
-	number := c.number
-	s.workers.Go(func() {
-		defer cancel()
-		s.exec(ctx, "on behalf of "+f.Process, command, f.env(), f.json())
-		s.post(func() {
-			if c.number == number {
-				c.cancel = nil
-				next()
-			}
-		})
-	})
-}
-
 // exec runs a command of the config that is not part of the tree, until ctx ends,
-// and logs its failure and what it prints.
-func (s *Supervisor) exec(ctx context.Context, why string, command proc.Command, env []string, input []byte) {
+// and logs what it prints. It is killed when the tree is told to hurry.
+func (s *Supervisor) exec(ctx context.Context, why string, command proc.Command, env []string, input []byte) error {
 	result, err := runner.Run(ctx, s.deps.Host, runner.Unit{
 		Command: command,
 		Env:     mergeEnv(env),
 		Input:   bytes.NewReader(input),
+		Hurry:   s.ctx.Done(),
 	})
-	log := s.deps.Log.With().Str("command", command.String()).Str("why", why).Logger()
-	switch {
-	case err != nil:
-		log.Error().Err(err).Msg("cannot run command")
-	case result.Outcome != runner.Success:
-		log.Warn().Str("exit", result.Exit.Text()).Str("stderr", strings.TrimSpace(result.Diagnostics)).Msg("command failed")
-	case len(result.Output) > 0:
-		log.Info().Msg(strings.TrimSpace(string(result.Output)))
+	if err != nil {
+		return err
 	}
+	if said := strings.TrimSpace(string(result.Output)); said != "" {
+		s.deps.Log.Info().Str("command", command.String()).Str("why", why).Msg(said)
+	}
+	if result.Outcome == runner.Success {
+		return nil
+	}
+	text := "ended with " + result.Exit.Text()
+	if said := lastLine(result.Diagnostics); said != "" {
+		text += ": " + said
+	}
+	return fmt.Errorf("the command %q %s", command.String(), text)
 }
 
 // env returns the failure as variables for a command.
@@ -146,15 +136,6 @@ func (f Failure) env() []string {
 		"PROCOPS_PID=" + strconv.Itoa(f.PID),
 		"PROCOPS_EXIT_CODE=" + strconv.Itoa(f.Code),
 		"PROCOPS_EXIT_TEXT=" + f.Text,
+		"PROCOPS_GROUP=" + f.Group,
 	}
-}
-
-// fill fills a template of the config in with the failure.
-func (f Failure) fill(template string) string {
-	return strings.NewReplacer(
-		"{{name}}", f.Process,
-		"{{pid}}", strconv.Itoa(f.PID),
-		"{{exit_code}}", strconv.Itoa(f.Code),
-		"{{exit_text}}", f.Text,
-	).Replace(template)
 }

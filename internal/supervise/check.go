@@ -45,15 +45,15 @@ func (c *Config) checkTree(report report) {
 		checkReady(&p.Ready, below)
 		checkAlive(p.Alive, below)
 		checkBackoff(&p.Backoff, below)
-		checkLinks(p.OnFail, "on_fail", below)
-		checkLinks(p.OnPass, "on_pass", below)
+		k.links(process, p.OnFail, "on_fail", below)
+		k.links(process, p.OnPass, "on_pass", below)
 	}
 	for _, group := range slices.Sorted(maps.Keys(c.Group)) {
 		g := c.Group[group]
 		below := k.below("group", group)
 		checkBackoff(&g.Backoff, below)
-		checkLinks(g.OnFail, "on_fail", below)
-		checkLinks(g.OnPass, "on_pass", below)
+		k.links(group, g.OnFail, "on_fail", below)
+		k.links(group, g.OnPass, "on_pass", below)
 	}
 }
 
@@ -263,34 +263,4 @@ func checkBackoff(b *BackoffConfig, report report) {
 	if b.Max < b.Initial {
 		report(fmt.Errorf("initial (%s) is longer than max (%s)", b.Initial, b.Max), "backoff", "initial")
 	}
-}
-
-// checkLinks checks that each link of a chain does one thing.
-func checkLinks(links []LinkConfig, key string, report report) {
-	for i := range links {
-		actions := links[i].actions()
-		at := []string{key, strconv.Itoa(i)}
-		switch {
-		case len(actions) == 0 && !links[i].Settle:
-			report(errors.New("a link needs one of retry, exec, log, raise and settle"), at...)
-		case len(actions) > 1:
-			report(fmt.Errorf("a link can have only one of %s; write a link for each", strings.Join(actions, " and ")), at...)
-		case links[i].Raise && links[i].Settle:
-			report(errors.New("a link cannot both raise the failure and settle it"), at...)
-		}
-	}
-}
-
-// actions returns the keys of what the link does.
-func (l *LinkConfig) actions() []string {
-	var set []string
-	for _, action := range []struct {
-		key string
-		set bool
-	}{{"retry", l.Retry != 0}, {"exec", len(l.Exec) > 0}, {"log", l.Log != ""}, {"raise", l.Raise}} {
-		if action.set {
-			set = append(set, action.key)
-		}
-	}
-	return set
 }

@@ -171,7 +171,7 @@ func TestCheckProcess(t *testing.T) {
 		"alive by two":         {supervise.ProcessConfig{Alive: &supervise.AliveConfig{TCP: "1", HTTP: "http://a"}}, []string{`alive/http: only one of tcp and http can be set`, `alive/tcp: invalid address "1": want host:port, such as "127.0.0.1:6379"`}},
 		"no expression":        {supervise.ProcessConfig{Ready: supervise.ReadyConfig{Log: "a(b"}}, []string{"ready/log: invalid regular expression: missing closing ): `a(b`"}},
 		"backoff upside down":  {supervise.ProcessConfig{Backoff: supervise.BackoffConfig{Initial: unit.Duration(time.Minute), Max: unit.Duration(time.Second)}}, []string{`backoff/initial: initial (1m) is longer than max (1s)`}},
-		"link without action":  {supervise.ProcessConfig{OnFail: []supervise.LinkConfig{{Retry: 1}, {}}}, []string{`on_fail/1: a link needs one of retry, exec, log, raise and settle`}},
+		"link without action":  {supervise.ProcessConfig{OnFail: []supervise.LinkConfig{{Retry: 1}, {}}}, []string{`on_fail/1: a link needs one of retry, exec, webhook, task, job, start, stop, restart, log, raise and settle`}},
 		"link with three":      {supervise.ProcessConfig{OnPass: []supervise.LinkConfig{{Retry: 1, Log: "x", Raise: true}}}, []string{`on_pass/0: a link can have only one of retry and log and raise; write a link for each`}},
 		"link of two meanings": {supervise.ProcessConfig{OnFail: []supervise.LinkConfig{{Raise: true, Settle: true}}}, []string{`on_fail/0: a link cannot both raise the failure and settle it`}},
 	} {
@@ -200,8 +200,8 @@ func TestCheckGroup(t *testing.T) {
 	}
 	want := []string{
 		`group/g/backoff/initial: initial (2ns) is longer than max (1ns)`,
-		`group/g/on_fail/0: a link needs one of retry, exec, log, raise and settle`,
-		`group/g/on_pass/0: a link needs one of retry, exec, log, raise and settle`,
+		`group/g/on_fail/0: a link needs one of retry, exec, webhook, task, job, start, stop, restart, log, raise and settle`,
+		`group/g/on_pass/0: a link needs one of retry, exec, webhook, task, job, start, stop, restart, log, raise and settle`,
 	}
 	if got := problems(cfg); !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

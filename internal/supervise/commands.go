@@ -141,26 +141,29 @@ func (s *Supervisor) unknown(n string) error {
 // withNeeds adds, before each process, what it depends on and is missing: to
 // start something is to start what it needs.
 func (s *Supervisor) withNeeds(ctx context.Context, targets []*process, missing func(*process, Condition) bool) ([]*process, error) {
-	return learn(ctx, s, func() (all []*process, _ error) {
-		var add func(p *process)
-		add = func(p *process) {
-			if slices.Contains(all, p) {
-				return
-			}
-			for _, n := range p.needs {
-				for _, q := range n.on.leaves() {
-					if missing(q, n.condition) {
-						add(q)
-					}
+	return learn(ctx, s, func() ([]*process, error) { return withNeeds(targets, missing), nil })
+}
+
+// withNeeds is the part of it that the loop does.
+func withNeeds(targets []*process, missing func(*process, Condition) bool) (all []*process) {
+	var add func(p *process)
+	add = func(p *process) {
+		if slices.Contains(all, p) {
+			return
+		}
+		for _, n := range p.needs {
+			for _, q := range n.on.leaves() {
+				if missing(q, n.condition) {
+					add(q)
 				}
 			}
-			all = append(all, p)
 		}
-		for _, p := range targets {
-			add(p)
-		}
-		return all, nil
-	})
+		all = append(all, p)
+	}
+	for _, p := range targets {
+		add(p)
+	}
+	return all
 }
 
 // notThere reports whether p does not meet the condition of one that depends on
@@ -190,6 +193,7 @@ func (s *Supervisor) order(ctx context.Context, r Request, targets []*process, w
 		}
 		for _, p := range targets {
 			p.wanted, p.byHand = wanted, true
+			p.byChain, p.orders = false, 0
 		}
 		return begin(targets), nil
 	})

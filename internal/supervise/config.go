@@ -1,11 +1,13 @@
 package supervise
 
 import (
+	"encoding/json"
 	"errors"
 	"time"
 
 	"procops/internal/proc"
 	"procops/internal/unit"
+	"procops/internal/webhook"
 )
 
 // Config is the section [supervise].
@@ -150,15 +152,108 @@ type StopConfig struct {
 	Then    []proc.Signal `toml:"then" doc:"further signals before KILL"`
 }
 
-// LinkConfig is one link of a chain. One of Retry, Exec, Log and Raise is set,
-// or Settle alone.
+// LinkConfig is one link of a chain. Exactly one of all but Settle is set, or
+// Settle alone.
 type LinkConfig struct {
-	Retry  int          `toml:"retry" min:"1" doc:"restart, at most this many times; then the next link takes over"`
-	Exec   proc.Command `toml:"exec" doc:"run this; the failure is on its standard input as JSON and in PROCOPS_* variables; then the next link takes over"`
-	Log    string       `toml:"log" doc:"write this to procops' log; {{name}}, {{exit_code}} and {{exit_text}} are filled in; then the next link takes over"`
-	Raise  bool         `toml:"raise" doc:"hand the failure to the parent at once"`
-	Settle bool         `toml:"settle" doc:"the chain ends here and the parent does not hear of the failure"`
+	Retry   int             `toml:"retry" min:"1" doc:"restart, at most this many times; then the next link takes over"`
+	Exec    proc.Command    `toml:"exec" doc:"run this; the failure is on its standard input as JSON and in PROCOPS_* variables; then the next link takes over"`
+	Webhook *webhook.Config `toml:"webhook" doc:"post the failure as a CloudEvent, to a URL or as the table says; then the next link takes over"`
+	Task    *TaskLink       `toml:"task" doc:"queue a task: its type, or a table; then the next link takes over"`
+	Job     *JobLink        `toml:"job" doc:"submit a background job to a Gearman server: its function, or a table; then the next link takes over"`
+	Start   Names           `toml:"start" doc:"start these processes and groups; the next link takes over at once"`
+	Stop    Names           `toml:"stop" doc:"stop these processes and groups; the next link takes over at once"`
+	Restart Names           `toml:"restart" doc:"restart these processes and groups; the next link takes over at once"`
+	Log     string          `toml:"log" doc:"write this to procops' log; {{name}}, {{exit_code}} and {{exit_text}} are filled in; then the next link takes over"`
+	Raise   bool            `toml:"raise" doc:"hand the failure to the parent at once"`
+	Settle  bool            `toml:"settle" doc:"the chain ends here and the parent does not hear of the failure"`
 }
+
+// Names are processes and groups: a list, or a string for one.
+type Names []string
+
+// UnmarshalTOML reads a list of names or a name.
+func (n *Names) UnmarshalTOML(v any) error {
+	*n = Names{} // there is a link, whatever is wrong with it
+	items, isList := v.([]any)
+	if !isList {
+		items = []any{v}
+	}
+	if len(items) == 0 {
+		return errors.New("the list is empty")
+	}
+	for _, item := range items {
+		text, ok := item.(string)
+		if !ok || text == "" {
+			return errors.New("want a name or a list of names")
+		}
+		*n = append(*n, text)
+	}
+	return nil
+}
+
+// TaskLink is a task that a link queues. In a config file it is a table, or a
+// string that is only the type.
+type TaskLink struct {
+	Type     string        `toml:"type" doc:"type of the task, such as \"mail.send\"" required:"true"`
+	Params   Params        `toml:"params" doc:"its parameters, with {{name}}, {{pid}}, {{exit_code}} and {{exit_text}} filled in; default: the failure"`
+	Priority int           `toml:"priority" default:"0" doc:"its priority; the lower, the sooner"`
+	Delay    unit.Duration `toml:"delay" doc:"not before this time has passed"`
+}
+
+// UnmarshalString reads a task that is only a type.
+func (t *TaskLink) UnmarshalString(text string) error {
+	t.Type = text
+	return filled(text)
+}
+
+// Params is a table of whatever JSON can say.
+type Params map[string]any
+
+// UnmarshalTOML reads a table.
+func (p *Params) UnmarshalTOML(v any) error {
+	table, ok := v.(map[string]any)
+	if !ok {
+		return errors.New("want a table")
+	}
+	if _, err := json.Marshal(table); err != nil {
+		return errors.New("nan and inf have no place in JSON")
+	}
+	*p = table
+	return nil
+}
+
+// JobLink is a job that a link submits. In a config file it is a table, or a
+// string that is only the function.
+type JobLink struct {
+	Function string   `toml:"function" doc:"function that the job is for" required:"true"`
+	Servers  []string `toml:"servers" doc:"job servers, host:port; the first that takes the job gets it; default: those of [worker]"`
+	Workload string   `toml:"workload" doc:"what the job gets, with {{name}}, {{pid}}, {{exit_code}} and {{exit_text}} filled in; default: the failure as JSON"`
+	Unique   string   `toml:"unique" doc:"while a job of the same function and key waits or runs, no other is made; filled in like workload; default: a key of its own"`
+	Priority Priority `toml:"priority" enum:"low,normal,high" default:"normal" doc:"low, normal or high"`
+}
+
+// UnmarshalString reads a job that is only a function.
+func (j *JobLink) UnmarshalString(text string) error {
+	j.Function = text
+	return filled(text)
+}
+
+func filled(text string) error {
+	if text == "" {
+		return errors.New("it is empty")
+	}
+	return nil
+}
+
+// Priority is that of a Gearman job.
+type Priority string
+
+// The priorities.
+const (
+	PriorityLow    Priority = "low"
+	PriorityNormal Priority = "normal"
+	PriorityHigh   Priority = "high"
+)
 
 // OutputConfig says where the output of a process goes.
 type OutputConfig struct {

@@ -98,7 +98,7 @@ func (p *process) cannotStart(err error) Failure {
 
 // passed deals with a good end of p.
 func (s *Supervisor) passed(p *process) {
-	end := Failure{Process: p.name, Command: p.cfg.Command.String(), Text: p.lastExit.Text, Time: p.lastExit.Time}
+	end := Failure{Process: p.name, Command: p.cfg.Command.String(), Text: p.lastExit.Text, Time: p.lastExit.Time, good: true}
 	if p.cfg.Restart == RestartAlways {
 		s.retry(p, end)
 		return
@@ -177,7 +177,7 @@ func (s *Supervisor) healthy(p *process, number int) {
 	if p.runs != number || p.run == nil || !p.state.Up() {
 		return
 	}
-	p.streak = 0
+	p.streak, p.orders = 0, 0
 	p.chain.reset()
 	for _, g := range p.above() {
 		if !slices.ContainsFunc(g.leaves(), func(q *process) bool { return !q.isHealthy() }) {

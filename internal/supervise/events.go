@@ -82,6 +82,20 @@ type linkData struct {
 	Message string `json:"message" doc:"the link's text, filled in"`
 }
 
+// linkFailedData says which link has failed, and why.
+type linkFailedData struct {
+	Link   string `json:"link" doc:"the link's key: exec, webhook, task, job, start, stop or restart"`
+	Target string `json:"target" doc:"what it runs, calls, queues or gives an order to; of a URL the host only"`
+	Error  string `json:"error" doc:"why it failed"`
+}
+
+// linkOrderedData says what a chain has others do.
+type linkOrderedData struct {
+	Action  Action   `json:"action" doc:"start, stop or restart"`
+	Members []string `json:"members" doc:"the processes that get the order"`
+	Process string   `json:"process" doc:"the process whose end caused it"`
+}
+
 var (
 	eventStarted      = event.Define[treeData]("supervise.started", "Supervision of a tree has begun.")
 	eventReloaded     = event.Define[reloadData]("supervise.reloaded", "The tree was brought to a new config.")
@@ -92,6 +106,8 @@ var (
 	eventConcluded    = event.Define[concludedData]("supervise.concluded", "The subject, which exit_with names, has ended for good, and that ends supervision.")
 	eventExited       = event.Define[exitData]("supervise.process.exited", "A run of a process has ended.")
 	eventLog          = event.Define[linkData]("supervise.process.log", "A log link of a chain was reached.")
+	eventLinkFailed   = event.Define[linkFailedData]("supervise.link.failed", "A link of the subject's chain has failed; the next one takes over.")
+	eventLinkOrdered  = event.Define[linkOrderedData]("supervise.link.ordered", "A link of the subject's chain gives an order to other processes.")
 	eventGroupRestart = event.Define[groupData]("supervise.group.restarting", "Processes of a group are restarted together.")
 
 	eventProcessStopped   = event.Define[changeData]("supervise.process.stopped", "A process is down, as wanted.")
@@ -109,7 +125,7 @@ var (
 func Events() []event.Description {
 	list := []event.Description{
 		eventStarted.Describe(), eventReloaded.Describe(), eventUpgraded.Describe(), eventScaled.Describe(), eventStopped.Describe(), eventFailed.Describe(), eventConcluded.Describe(),
-		eventExited.Describe(), eventLog.Describe(), eventGroupRestart.Describe(),
+		eventExited.Describe(), eventLog.Describe(), eventLinkFailed.Describe(), eventLinkOrdered.Describe(), eventGroupRestart.Describe(),
 	}
 	for _, s := range States() {
 		list = append(list, changeType(s).Describe())

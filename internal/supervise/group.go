@@ -49,7 +49,7 @@ func (s *Supervisor) overwhelmed(g *group, f Failure) {
 		p.again = false
 	}
 	s.halt(all)
-	f.passed = false
+	f.passed, f.good = false, false
 	f.Text = fmt.Sprintf("%s (more than %d restarts of the group %q within %s)", f.Text, g.cfg.MaxRestarts, g.name, g.cfg.Within)
 	s.raise(g, f)
 }
@@ -163,6 +163,7 @@ func (s *Supervisor) walkGroup(g *group, links []LinkConfig, f Failure, done fun
 		g.waiting = append(g.waiting, func() { s.walkGroup(g, links, f, done) })
 		return
 	}
+	f.Group = g.name
 	s.walk(&g.chain, links, f, func(v verdict, f Failure) {
 		done(v, f)
 		for len(g.waiting) > 0 && !g.chain.busy() {
@@ -255,7 +256,7 @@ func (s *Supervisor) startAgain(g *group) {
 
 // groupPassed runs the chain of a group whose processes have all ended well.
 func (s *Supervisor) groupPassed(g *group) {
-	f := Failure{Process: g.name, Text: "all of the group has ended well", Time: time.Now()}
+	f := Failure{Process: g.name, Text: "all of the group has ended well", Time: time.Now(), good: true}
 	s.walkGroup(g, g.cfg.OnPass, f, func(v verdict, f Failure) {
 		switch v {
 		case verdictRetry:

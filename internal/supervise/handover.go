@@ -31,6 +31,8 @@ type handedProcess struct {
 	Reason   string        `json:"reason,omitempty"`
 	Wanted   bool          `json:"wanted"`
 	ByHand   bool          `json:"by_hand,omitempty"`
+	ByChain  bool          `json:"by_chain,omitempty"`
+	Orders   int           `json:"orders,omitempty"`
 	Started  int           `json:"started,omitempty"`
 	Streak   int           `json:"streak,omitempty"`
 	Retries  map[int]int   `json:"retries,omitempty"`
@@ -241,7 +243,7 @@ func (s *Supervisor) replace(u *upgrade) error {
 func (p *process) handed() handedProcess {
 	tail := p.output.tail.Load()
 	h := handedProcess{
-		Name: p.name, State: p.state, Since: p.since, Reason: p.reason, Wanted: p.wanted, ByHand: p.byHand,
+		Name: p.name, State: p.state, Since: p.since, Reason: p.reason, Wanted: p.wanted, ByHand: p.byHand, ByChain: p.byChain, Orders: p.orders,
 		Started: p.started, Streak: p.streak, Retries: p.chain.used, Due: p.due, LastExit: p.lastExit,
 		Dropped: p.output.dropped(), Tail: [2]string{tail.Text(proc.Stdout), tail.Text(proc.Stderr)},
 	}
@@ -276,6 +278,7 @@ func (s *Supervisor) goOn(h *Handover) {
 // restore puts p where it was.
 func (s *Supervisor) restore(p *process, h *handedProcess) {
 	p.state, p.since, p.reason, p.wanted, p.byHand = h.State, h.Since, h.Reason, h.Wanted, h.ByHand
+	p.byChain, p.orders = h.ByChain, h.Orders
 	p.started, p.streak, p.chain.used, p.due, p.lastExit = h.Started, h.Streak, h.Retries, h.Due, h.LastExit
 	p.output.before = h.Dropped
 	switch {

@@ -231,7 +231,7 @@ func (s *Supervisor) update(p *process, cfg ProcessConfig) {
 
 func (p *process) take(cfg ProcessConfig) {
 	p.cfg = cfg
-	if !p.byHand {
+	if !p.byHand && !p.byChain {
 		p.wanted = cfg.Autostart
 	}
 }
@@ -265,7 +265,7 @@ func (s *Supervisor) adopt(p *process) {
 		s.changeOutput(p, cfg.Output)
 	}
 	p.take(cfg)
-	p.streak = 0
+	p.streak, p.orders = 0, 0
 	p.chain.reset()
 }
 

@@ -11,6 +11,7 @@ import (
 // Failure is the failed end, or the failed start, of a process.
 type Failure struct {
 	Process string    `json:"process"`
+	Group   string    `json:"group,omitempty"` // whose chain deals with it; empty: that of the process
 	Command string    `json:"command"`
 	PID     int       `json:"pid,omitempty"`
 	Code    int       `json:"code"` // as a shell has it: 128 + n for signal n, 126 and 127 for a failed start
@@ -19,7 +20,8 @@ type Failure struct {
 	Stderr  string    `json:"stderr,omitempty"`
 	Time    time.Time `json:"time"`
 
-	passed bool // no failure: a chain on_pass raised a good end
+	good   bool // no failure: a chain on_pass deals with a good end
+	passed bool // the same, once the chain has raised it
 }
 
 func (f Failure) json() []byte {

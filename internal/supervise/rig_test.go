@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -78,6 +79,16 @@ func newRig(t *testing.T, cfg Config) *rig {
 
 func newRigIn(t *testing.T, dir string, cfg Config) *rig {
 	t.Helper()
+	return newRigWith(t, dir, cfg)
+}
+
+// alone is a change for newRigWith in a parallel subtest: the supervisor takes the
+// processes of its siblings for nobody's of its own.
+func alone(d *Deps) { d.RunToken += "-" + rand.Text()[:12] }
+
+// newRigWith is newRigIn with something else in what the supervisor needs.
+func newRigWith(t *testing.T, dir string, cfg Config, changes ...func(*Deps)) *rig {
+	t.Helper()
 	r := &rig{t: t, dir: dir, bus: event.NewBus("test"), ended: make(chan outcome, 1)}
 	r.fresh = sync.NewCond(&r.mu)
 	r.bus.Subscribe("*", func(e event.Event) {
@@ -91,10 +102,14 @@ func newRigIn(t *testing.T, dir string, cfg Config) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.s, err = New(t.Context(), cfg, Deps{
+	deps := Deps{
 		Host: host, Store: r.store, Bus: r.bus, Log: zerolog.New(zerolog.NewTestWriter(t)),
 		StateDir: dir, RunToken: testToken(), LogDir: filepath.Join(dir, "logs"),
-	})
+	}
+	for _, change := range changes {
+		change(&deps)
+	}
+	r.s, err = New(t.Context(), cfg, deps)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,6 +28,13 @@ type Deps struct {
 	Env      []string      // "NAME=value", added to every process's environment
 	Output   func(LogLine) // hears every line of output; must not block; may be nil
 	Handover *Handover     // of the supervisor in whose place this one goes on; nil: none
+
+	// PushTask and SubmitJob are what task and job links do. They return when the
+	// task or job is safe at its receiver; payload is JSON unless the link has a
+	// workload of its own. A fault.Usage or fault.NotFound is not tried again. They
+	// are called from goroutines of their own; nil: such links fail.
+	PushTask  func(ctx context.Context, t TaskLink, payload []byte) error
+	SubmitJob func(ctx context.Context, j JobLink, payload []byte) error
 }
 
 // inboxLength is how much news may wait for the loop before those who bring it
@@ -180,13 +187,14 @@ func (s *Supervisor) settle() {
 }
 
 // over reports whether nothing runs and nothing will: everything is at rest,
-// and nobody has stopped a process by hand who may want it back.
+// and nobody has stopped a process by hand who may want it back. (A chain that
+// has stopped one is at rest, too.)
 func (s *Supervisor) over() bool {
 	for _, p := range s.everything() {
 		if p.chain.busy() || !p.state.AtRest() && (!s.stopping || !p.down()) {
 			return false
 		}
-		if !s.stopping && p.state == StateStopped && p.cfg.Autostart {
+		if !s.stopping && p.state == StateStopped && p.cfg.Autostart && !p.byChain {
 			return false
 		}
 	}
@@ -302,13 +310,22 @@ func (s *Supervisor) enter(p *process) (delay time.Duration) {
 	case StateEnding, StateStopping:
 		s.endRun(p)
 	case StateBackoff:
+		p.again = p.again && p.halt // it is started again anyway
 		p.streak++
 		delay = p.cfg.Backoff.delay(p.streak)
 		p.due = time.Now().Add(delay)
-		p.timer = s.after(delay, p, func() { s.fire(p, TriggerDue, "") })
+		p.timer = s.after(delay, p, func() { s.due(p) })
 	case StateStarting, StateStopped, StateCompleted, StateFatal:
 	}
 	return delay
+}
+
+// due starts p, whose backoff is over, unless a group has meanwhile made its delay
+// its own: this news was under way then.
+func (s *Supervisor) due(p *process) {
+	if !p.underRestart() {
+		s.fire(p, TriggerDue, "")
+	}
 }
 
 // spread lets the others know that p has changed its state: what waits for it
@@ -335,7 +352,11 @@ func (s *Supervisor) spread(p *process) {
 		return
 	case p.again:
 		p.again, p.halt = false, false
-		s.fire(p, TriggerStart, "")
+		if p.byChain {
+			s.startInTurn(p)
+		} else {
+			s.fire(p, TriggerStart, "")
+		}
 		return
 	}
 	p.halt = p.halt && s.stopping

@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -73,12 +74,7 @@ func TestMissingProgramFailsLikeAShell(t *testing.T) {
 func TestChainInGroupInGroup(t *testing.T) {
 	dir := t.TempDir()
 	runs, notes := filepath.Join(dir, "runs"), filepath.Join(dir, "notes")
-	bad := sh("echo run >>" + runs + "; exit 7")
-	bad.OnFail = []LinkConfig{
-		{Retry: 2},
-		{Exec: proc.Command{"/bin/sh", "-c", "cat >/dev/null; echo $PROCOPS_PROCESS $PROCOPS_EXIT_CODE >>" + notes}},
-		{Raise: true},
-	}
+	bad := seedProcess(runs, notes)
 	r := newRig(t, Config{
 		Process: map[string]ProcessConfig{"bad": bad, "sibling": forever(), "cousin": forever()},
 		Group: map[string]GroupConfig{
@@ -87,9 +83,7 @@ func TestChainInGroupInGroup(t *testing.T) {
 		},
 	})
 	rep := r.report()
-	if rep.ExitCode() != 7 {
-		t.Errorf("report %+v", rep)
-	}
+	checkSeedReport(t, rep, notes)
 	// The process: 1 + 2 retries. It raises; inner restarts it once, outer once
 	// more; the process's own retries are used up by then.
 	if n := count(t, runs); n != 5 {
@@ -108,6 +102,100 @@ func TestChainInGroupInGroup(t *testing.T) {
 	}
 	if n := occurrences(up, "cousin"); n != 2 {
 		t.Errorf("cousin was up %d times, want 2", n)
+	}
+}
+
+// seedProcess is a process that fails and says so on both streams, with the chain
+// of the seed: retry twice, run a handler, raise.
+func seedProcess(runs, notes string) ProcessConfig {
+	bad := sh("echo run >>" + runs + "; echo to stdout; echo to stderr >&2; exit 7")
+	bad.OnFail = []LinkConfig{
+		{Retry: 2},
+		{Exec: proc.Command{"/bin/sh", "-c", "(tr -d '\\n'; echo \" $PROCOPS_PROCESS $PROCOPS_EXIT_CODE $PROCOPS_EXIT_TEXT\") >>" + notes}},
+		{Raise: true},
+	}
+	return bad
+}
+
+// checkSeedReport checks the report for people and what the handler was given.
+func checkSeedReport(t *testing.T, rep Report, notes string) {
+	t.Helper()
+	var text strings.Builder
+	if _, err := rep.WriteTo(&text); err != nil || rep.ExitCode() != 7 {
+		t.Errorf("report %+v, %v", rep, err)
+	}
+	for _, want := range []string{`The process "bad" failed.`, "  command:   echo run >>", "  exit code: 7", "  stderr:\n    to stderr\n", "  stdout:\n    to stdout\n"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("the report lacks %q:\n%s", want, text.String())
+		}
+	}
+	raw, err := os.ReadFile(notes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"stdout":"to stdout"`, `"stderr":"to stderr"`, `"code":7`, " bad 7 7 "} {
+		if !strings.Contains(strings.ReplaceAll(string(raw), `\n"`, `"`), want) {
+			t.Errorf("the handler was not given %q but %s", want, raw)
+		}
+	}
+}
+
+// TestSeedTrees: the other trees of the seed's tests. All runs of a process of a tree
+// are 1 and 2 retries, and 1 more each time that a group starts it again.
+func TestSeedTrees(t *testing.T) {
+	once := []LinkConfig{{Retry: 1}}
+	for name, c := range map[string]struct {
+		groups      map[string]GroupConfig
+		runs        int
+		sibling     int // how often it was up
+		restarting  []string
+		stillRaised bool
+	}{
+		"process alone":      {nil, 3, 1, nil, true},
+		"group":              {map[string]GroupConfig{"g": {Children: []string{"bad", "sibling"}}}, 3, 1, nil, true},
+		"group that retries": {map[string]GroupConfig{"g": {Children: []string{"bad", "sibling"}, OnFail: once}}, 4, 2, []string{"g"}, true},
+		"mixed, below a process": {map[string]GroupConfig{
+			"inner": {Children: []string{"bad"}, OnFail: once}, "outer": {Children: []string{"sibling", "inner"}},
+		}, 4, 1, []string{"inner"}, true},
+		"mixed, beside a group": {map[string]GroupConfig{
+			"inner": {Children: []string{"sibling"}, OnFail: once}, "outer": {Children: []string{"inner", "bad"}, OnFail: once},
+		}, 4, 2, []string{"outer"}, true},
+		"raised past a group": {map[string]GroupConfig{
+			"inner": {Children: []string{"bad"}, OnFail: []LinkConfig{{Raise: true}, {Retry: 9}}}, "outer": {Children: []string{"inner", "sibling"}, OnFail: once},
+		}, 4, 2, []string{"outer"}, true},
+		"settled half way up": {map[string]GroupConfig{
+			"inner": {Children: []string{"bad"}, OnFail: once}, "outer": {Children: []string{"inner", "sibling"}, OnFail: []LinkConfig{{Settle: true}}},
+		}, 4, 1, []string{"inner"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			runs, notes := filepath.Join(dir, "runs"), filepath.Join(dir, "notes")
+			for name, g := range c.groups {
+				g.Backoff = fastBackoff()
+				c.groups[name] = g
+			}
+			bad := seedProcess(runs, notes)
+			bad.DependsOn = needs("sibling")
+			r := newRigWith(t, dir, Config{Process: map[string]ProcessConfig{"bad": bad, "sibling": forever()}, Group: c.groups}, alone)
+			if !c.stillRaised {
+				r.await("supervise.process.fatal", "bad", 2)
+				r.cancel()
+			}
+			checkSeedReport(t, r.report(), notes)
+			if n := count(t, runs); n != c.runs {
+				t.Errorf("%d runs, want %d", n, c.runs)
+			}
+			if n := occurrences(r.order("supervise.process.running"), "sibling"); n != c.sibling {
+				t.Errorf("the sibling was up %d times, want %d", n, c.sibling)
+			}
+			if got := r.order("supervise.group.restarting"); !slices.Equal(got, c.restarting) {
+				t.Errorf("groups restarted: %v, want %v", got, c.restarting)
+			}
+			if n := len(r.order("supervise.failed")); (n == 1) != c.stillRaised {
+				t.Errorf("%d failures have ended supervision", n)
+			}
+		})
 	}
 }
 

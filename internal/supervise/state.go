@@ -47,7 +47,7 @@ const (
 	TriggerExited   Trigger = "exited"   // its leader has ended
 	TriggerGone     Trigger = "gone"     // nothing is left of its process group
 	TriggerComplete Trigger = "complete" // verdict on its end: it ended well and stays down
-	TriggerRetry    Trigger = "retry"    // verdict on its end: start it again after a delay
+	TriggerRetry    Trigger = "retry"    // verdict on its end, or a chain's order: start it again after a delay
 	TriggerGiveUp   Trigger = "give-up"  // verdict on its end: it failed for good
 	TriggerDue      Trigger = "due"      // the delay is over
 
@@ -76,15 +76,15 @@ const (
 func table() [9][12]State {
 	return [9][12]State{
 		//             start         stop           spawned        ready         fail         exited       gone          complete        retry         give-up     due           taken-back
-		/* stopped  */ {StateWaiting, stay, never, never, never, never, never, never, never, never, never, StateStarting},
+		/* stopped  */ {StateWaiting, stay, never, never, never, never, never, never, StateBackoff, never, never, StateStarting},
 		/* waiting  */ {stay, StateStopped, StateStarting, never, never, never, never, never, StateBackoff, StateFatal, never, never},
 		/* starting */ {stay, StateStopping, never, StateRunning, StateEnding, StateEnding, never, never, never, never, never, never},
 		/* running  */ {stay, StateStopping, never, stay, StateEnding, StateEnding, never, never, never, never, never, never},
 		/* ending   */ {stay, StateStopping, never, stay, stay, stay, stay, StateCompleted, StateBackoff, StateFatal, never, never},
 		/* backoff  */ {StateWaiting, StateStopped, never, never, never, never, never, never, never, never, StateWaiting, never},
 		/* stopping */ {stay, stay, never, stay, stay, stay, StateStopped, never, never, never, never, never},
-		/* completed*/ {StateWaiting, stay, never, never, never, never, never, never, never, never, never, never},
-		/* fatal    */ {StateWaiting, StateStopped, never, never, never, never, never, never, never, never, never, never},
+		/* completed*/ {StateWaiting, stay, never, never, never, never, never, never, StateBackoff, never, never, never},
+		/* fatal    */ {StateWaiting, StateStopped, never, never, never, never, never, never, StateBackoff, never, never, never},
 	}
 }
 

@@ -96,7 +96,10 @@ func (s *Supervisor) stopCommand(name string, cfg StopConfig, child *proc.Proces
 	for i := range argv {
 		argv[i] = strings.ReplaceAll(argv[i], "{{pid}}", strconv.Itoa(child.PID()))
 	}
-	s.exec(ctx, "to stop "+name, argv, []string{"PROCOPS_PROCESS=" + name, "PROCOPS_PID=" + strconv.Itoa(child.PID())}, nil)
+	err := s.exec(ctx, "to stop "+name, argv, []string{"PROCOPS_PROCESS=" + name, "PROCOPS_PID=" + strconv.Itoa(child.PID())}, nil)
+	if err != nil {
+		s.deps.Log.Warn().Err(err).Str("process", name).Msg("the command that stops a process has failed")
+	}
 }
 
 // ladder turns the config into the signals and times of proc.

@@ -21,66 +21,12 @@ func otpKinds() map[string]func(*ProcessConfig) {
 	}
 }
 
-// otpExits are the ways a child may end: shutdown stands for an exit code that
-// the config counts as success.
-func otpExits() map[string]int { return map[string]int{"normal": 0, "shutdown": 100, "abnormal": 1} }
-
-// TestStrategies follows the cases of OTP's supervisor_SUITE: kind of child ×
-// way to end × strategy, in a group of three whose middle child ends once. The
-// other two are permanent.
-func TestStrategies(t *testing.T) {
-	restarted := map[Strategy][]string{
-		OneForOne:  {"b"},
-		OneForAll:  {"a", "b", "c"},
-		RestForOne: {"b", "c"},
-	}
-	for kind, be := range otpKinds() {
-		for exit, code := range otpExits() {
-			for strategy, all := range restarted {
-				want := all
-				if kind == "temporary" || kind == "transient" && exit != "abnormal" {
-					want = nil
-				}
-				t.Run(fmt.Sprintf("%s/%s/%s", kind, exit, strategy), func(t *testing.T) {
-					testStrategy(t, strategy, be, code, want)
-				})
-			}
-		}
-	}
-}
-
 // once ends with a code the first time and stays the second time.
 func once(dir string, code int) ProcessConfig {
 	mark := filepath.Join(dir, "mark")
 	p := sh(fmt.Sprintf("test -e %s && exec sleep 1000; touch %s; exit %d", mark, mark, code))
 	p.SuccessCodes = []int{0, 100}
 	return p
-}
-
-func testStrategy(t *testing.T, strategy Strategy, be func(*ProcessConfig), code int, want []string) {
-	permanent := otpKinds()["permanent"]
-	b := once(t.TempDir(), code)
-	be(&b)
-	r := newRig(t, Config{
-		Process: map[string]ProcessConfig{"a": with(forever(), permanent), "b": b, "c": with(forever(), permanent)},
-		Group:   map[string]GroupConfig{"g": {Children: []string{"a", "b", "c"}, Strategy: strategy}},
-	})
-	r.await("supervise.process.exited", "b", 1)
-	if slices.Contains(want, "b") {
-		r.await("supervise.process.running", "b", 2)
-	}
-	for _, name := range want {
-		r.await("supervise.process.running", name, 2)
-	}
-	for _, name := range []string{"a", "b", "c"} {
-		runs := 1
-		if slices.Contains(want, name) {
-			runs = 2
-		}
-		if got := r.process(name); got.Restarts != runs-1 {
-			t.Errorf("%s was restarted %d times, want %d; events:\n%s", name, got.Restarts, runs-1, r.history())
-		}
-	}
 }
 
 // TestRestForOneKeepsOrder: the later ones go down first, last to first, and
@@ -226,4 +172,35 @@ func TestOperatorStopsOneThatIsRestartedTogether(t *testing.T) {
 	if res := r.do(Request{Action: ActionStart, Names: []string{"a"}}); !res[0].OK {
 		t.Errorf("start: %+v", res)
 	}
+}
+
+// TestLateTimerOfOneThatIsRestartedTogether: the end of its own backoff, on its way
+// when its group made the delay its own, does not start it before the others are
+// down: the group would wait for it for ever.
+func TestLateTimerOfOneThatIsRestartedTogether(t *testing.T) {
+	dir := t.TempDir()
+	release := filepath.Join(dir, "release")
+	r := newRig(t, Config{
+		Process: map[string]ProcessConfig{
+			"a": with(reluctant(release), otpKinds()["permanent"]),
+			"b": with(once(dir, 1), func(p *ProcessConfig) { p.Restart, p.DependsOn = RestartAlways, needs("a") }),
+		},
+		Group: map[string]GroupConfig{"g": {Children: []string{"a", "b"}, Strategy: OneForAll}},
+	})
+	r.await("supervise.process.stopping", "a", 1)
+	if err := r.s.ask(t.Context(), func() {
+		b, ok := r.s.tree.byName["b"].(*process)
+		if !ok || b.state != StateBackoff {
+			t.Errorf("b is %+v", b)
+			return
+		}
+		r.s.due(b)
+		if b.state != StateBackoff {
+			t.Errorf("b is %s", b.state)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	create(t, release)
+	r.await("supervise.process.running", "b", 2)
 }

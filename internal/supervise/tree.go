@@ -33,6 +33,7 @@ type process struct {
 	reason  string
 	wanted  bool           // up, as far as the operator and the config have a say
 	byHand  bool           // wanted is an operator's word
+	byChain bool           // wanted is a chain's word, which lasts as long as procops
 	next    *ProcessConfig // what it is to be restarted with
 	leaving bool           // it is not in the config any more
 	halt    bool           // to be brought to rest, as soon as nothing that needs it runs
@@ -42,6 +43,7 @@ type process struct {
 	runs     int  // number of the current or last run, so that late news of earlier ones is told apart
 	started  int  // runs since supervision began
 	streak   int  // restarts in a row without having been healthy
+	orders   int  // starts by chains, likewise
 	chain    chain
 	timer    *time.Timer // of the time that its state may last
 	due      time.Time   // end of the backoff
