@@ -11,9 +11,10 @@ import (
 	"procops/internal/supervise"
 )
 
-// CheckPrograms checks that what the configuration names is on this machine:
-// the programs of commands, found in the way in which they will be, and the
-// users to run them as. The error is an *Error.
+// CheckPrograms checks that what the configuration names is on this machine: the
+// programs of commands, found in the way in which they will be, the users to run
+// them as, the CPUs to run them on and the files that they are given. The error is
+// an *Error.
 func (c *Config) CheckPrograms() error {
 	m := machine{cfg: c, environ: os.Environ(), problems: collector{files: c.files}}
 	for _, name := range slices.Sorted(maps.Keys(c.Supervise.Process)) {
@@ -36,11 +37,16 @@ type machine struct {
 
 func (m *machine) process(name string) {
 	p := m.cfg.Supervise.Process[name]
+	at := []string{"supervise", "process", name}
 	env := slices.Clone(m.environ)
+	fromFiles, err := p.EnvFile.Env()
+	if err != nil {
+		m.report(append(at, "env_file"), "%w", err)
+	}
+	env = append(env, fromFiles...)
 	for key, value := range p.Env {
 		env = append(env, key+"="+value)
 	}
-	at := []string{"supervise", "process", name}
 	m.command(p.Command, p.Dir, env, append(at, "command")...)
 	m.command(p.Stop.Command, "", m.environ, append(at, "stop", "command")...)
 	m.command(p.Ready.Exec, p.Dir, env, append(at, "ready", "exec")...)
@@ -49,7 +55,13 @@ func (m *machine) process(name string) {
 	}
 	m.links(p.OnFail, append(at, "on_fail")...)
 	m.links(p.OnPass, append(at, "on_pass")...)
-	m.user(p.User, p.Group, at)
+	m.user(&p, at)
+	if err := p.CPUs.Check(); err != nil {
+		m.report(append(at, "cpus"), "%w", err)
+	}
+	if err := supervise.CheckStdin(p.Stdin); err != nil {
+		m.report(append(at, "stdin"), "%w", err)
+	}
 }
 
 func (m *machine) links(links []supervise.LinkConfig, at ...string) {
@@ -68,16 +80,20 @@ func (m *machine) command(command proc.Command, dir string, env []string, at ...
 	}
 }
 
-func (m *machine) user(user, group string, at []string) {
-	if user == "" && group == "" {
-		return
+func (m *machine) user(p *supervise.ProcessConfig, at []string) {
+	if p.User != "" || p.Group != "" {
+		key := "user"
+		if p.User == "" {
+			key = "group"
+		}
+		if _, err := proc.LookupUser(p.User, p.Group); err != nil {
+			m.report(append(at, key), "%w", err)
+		}
 	}
-	key := "user"
-	if user == "" {
-		key = "group"
-	}
-	if _, err := proc.LookupUser(user, group); err != nil {
-		m.report(append(at, key), "%w", err)
+	for i, group := range p.Groups {
+		if _, err := proc.LookupGroup(group); err != nil {
+			m.report(append(at, "groups", strconv.Itoa(i)), "%w", err)
+		}
 	}
 }
 

@@ -36,7 +36,11 @@ func (s *Supervisor) recover(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot end what a former supervisor left running: %w", err)
 	}
-	if len(killed) > 0 {
+	hidden, err := s.cgroups.Sweep()
+	if err != nil {
+		return fmt.Errorf("cannot end what a former supervisor left running: %w", err)
+	}
+	if killed = append(killed, hidden...); len(killed) > 0 {
 		s.deps.Log.Warn().Ints("pids", killed).Msg("ended what a former supervisor left running")
 	}
 	return resetProcesses(ctx, s.deps.Store, forget)

@@ -3,6 +3,7 @@ package supervise
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -37,6 +38,7 @@ const inboxLength = 1024
 type Supervisor struct {
 	deps    Deps
 	journal *journal
+	cgroups *proc.Cgroups
 	inbox   chan func()   // news and questions, for the loop
 	done    chan struct{} // closed when Run returns
 	began   time.Time
@@ -61,6 +63,7 @@ func New(cfg Config, deps Deps) (*Supervisor, error) {
 		cfg:     cfg,
 		tree:    newTree(cfg, time.Now(), nil),
 		journal: newJournal(deps.Store, deps.Bus, deps.Log),
+		cgroups: proc.NewCgroups(deps.RunToken, filepath.Join(deps.StateDir, cgroupRecord)),
 		inbox:   make(chan func(), inboxLength),
 		done:    make(chan struct{}),
 		began:   time.Now(),
@@ -329,6 +332,9 @@ func (s *Supervisor) close() {
 		if err := p.output.close(ctx); err != nil {
 			s.deps.Log.Error().Err(err).Str("process", p.name).Msg("cannot write all of the log")
 		}
+	}
+	if err := s.cgroups.Close(); err != nil {
+		s.deps.Log.Warn().Err(err).Msg("the cgroups of the processes are left")
 	}
 	if err := s.journal.flush(context.Background()); err != nil {
 		s.deps.Log.Error().Err(err).Msg("cannot record the end of supervision")

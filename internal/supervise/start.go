@@ -50,26 +50,43 @@ func hopeless(n *need) bool {
 func (s *Supervisor) spawn(p *process) {
 	p.runs++
 	number := p.runs
-	child, ch, err := s.startChild(p)
+	r, ch, err := s.startChild(p)
 	if err != nil {
 		s.failed(p, p.cannotStart(err))
 		return
 	}
 	p.started++
-	p.run = newRun(child)
+	p.run = r
 	p.run.healthy = time.AfterFunc(p.cfg.HealthyAfter.Std(), func() { s.post(func() { s.healthy(p, number) }) })
-	s.workers.Go(func() { s.watch(p, number, child, ch) })
+	s.workers.Go(func() { s.watch(p, number, r, ch) })
 	s.fire(p, TriggerSpawned, "")
 	s.awaitReady(p, ch != nil)
 }
 
 // startChild starts the child, with the channel by which it says that it is
 // ready, nil if it need not say so.
-func (s *Supervisor) startChild(p *process) (*proc.Process, channel, error) {
+func (s *Supervisor) startChild(p *process) (*run, channel, error) {
 	spec, err := p.spec(s.deps.Env)
 	if err != nil {
 		return nil, nil, err
 	}
+	if spec.Stdin, err = openStdin(p.cfg.Stdin); err != nil {
+		return nil, nil, err
+	}
+	defer spec.Stdin.Close() //nolint:errcheck // the child has its own; closing none is no harm
+	if err := s.confine(p, &spec); err != nil {
+		return nil, nil, err
+	}
+	child, ch, err := s.startSpec(p, spec)
+	if err != nil {
+		_, _ = spec.Cgroup.End() // nothing is in it; what cannot be removed, the next start sees to
+		return nil, nil, err
+	}
+	return newRun(child, spec), ch, nil
+}
+
+// startSpec starts p's child by spec, with its channel.
+func (s *Supervisor) startSpec(p *process, spec proc.Spec) (*proc.Process, channel, error) {
 	ch, err := p.openChannel()
 	if err != nil {
 		return nil, nil, err
@@ -93,23 +110,35 @@ func (p *process) spec(env []string) (proc.Spec, error) {
 		Output:  p.output.line,
 		Umask:   p.cfg.Umask,
 		Nice:    p.cfg.Nice,
+		CPUs:    p.cfg.CPUs,
 		Limits:  p.cfg.Limits.limits(),
 	}
 	env = append(slices.Clone(env), "PROCOPS_PROCESS="+p.name)
-	if p.cfg.User != "" || p.cfg.Group != "" {
-		user, err := proc.LookupUser(p.cfg.User, p.cfg.Group)
+	if p.cfg.ChangesUser() {
+		user, err := proc.LookupUser(p.cfg.User, p.cfg.Group, p.cfg.Groups...)
 		if err != nil {
 			return spec, err
 		}
 		spec.User = user
-		env = append(env, user.Env()...)
+		if p.cfg.User != "" || p.cfg.Group != "" {
+			env = append(env, user.Env()...)
+		}
 	}
+	fromFiles, err := p.cfg.EnvFile.Env()
+	if err != nil {
+		return spec, err
+	}
+	env = append(env, fromFiles...)
 	for name, value := range p.cfg.Env {
 		env = append(env, name+"="+value)
 	}
 	spec.Env = mergeEnv(env)
 	return spec, nil
 }
+
+// ChangesUser reports whether the process runs with a user or groups that are said
+// to be others than those of procops.
+func (c *ProcessConfig) ChangesUser() bool { return c.User != "" || c.Group != "" || c.Groups != nil }
 
 // mergeEnv returns the environment of procops with changes; each name stands
 // in it once, because programs differ in which of two they believe. What the
