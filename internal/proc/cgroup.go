@@ -249,6 +249,7 @@ func (c *Cgroups) stepBack() error {
 func (c *Cgroups) Sweep(keep ...string) (killed []int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	used := false
 	here, _ := ownCgroup("") // where procops is itself: never to be killed
 	for _, branch := range c.formerBranches() {
 		names, _ := readNames(branch)
@@ -262,9 +263,13 @@ func (c *Cgroups) Sweep(keep ...string) (killed []int, err error) {
 			killed = append(killed, pids...)
 			err = errors.Join(err, failed)
 		}
-		// What is still in use stays.
+		// What is still in use stays, and so does the record that leads to it.
 		_ = syscall.Rmdir(filepath.Join(branch, cgroupAside))
 		_ = syscall.Rmdir(branch)
+		used = used || len(cgroupMembersBelow(branch)) > 0
+	}
+	if !used {
+		_ = os.Remove(c.record) // if there is one
 	}
 	return killed, err
 }

@@ -333,8 +333,10 @@ func TestCgroupSweep(t *testing.T) {
 		t.Errorf("killed %v, %v, want %d and %d among them", killed, err, p.PID(), hidden)
 	}
 	await(t, "end of the leader", p.Gone())
-	if _, err := os.Stat(filepath.Dir(g.Path())); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the branch is still there (%v)", err)
+	for _, path := range []string{filepath.Dir(g.Path()), former.record} {
+		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is still there (%v)", path, err)
+		}
 	}
 }
 

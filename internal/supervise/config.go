@@ -42,7 +42,7 @@ type ProcessConfig struct {
 	Umask        *proc.Umask        `toml:"umask" doc:"file mode mask in octal, such as \"027\""`
 	Nice         int                `toml:"nice" default:"0" min:"-20" max:"19" doc:"scheduling priority; the higher, the more it yields to others"`
 	CPUs         proc.CPUs          `toml:"cpus" doc:"CPUs that it may run on, such as \"0-3,6\"; the machine must have at least one of them; default: those of procops"`
-	Limits       LimitsConfig       `toml:"limits" doc:"resource limits (setrlimit), of each single process"`
+	Limits       LimitsConfig       `toml:"limits" doc:"resource limits (setrlimit), of each single process; the section cgroup has those of all together"`
 	Cgroup       *CgroupConfig      `toml:"cgroup" doc:"a cgroup (v2) of its own: limits of all its processes together, and a stop that nothing in it escapes. What this machine does not offer is replaced by resource limits, with a warning"`
 }
 
