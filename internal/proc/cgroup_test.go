@@ -110,9 +110,9 @@ func TestCgroupGaps(t *testing.T) {
 	}
 
 	c, own = fakeCgroups(t, "cpu memory pids")
-	make := c.mkdir
+	mkdir := c.mkdir
 	c.mkdir = func(dir string) error {
-		return errors.Join(make(dir), os.RemoveAll(filepath.Join(dir, "memory.high")))
+		return errors.Join(mkdir(dir), os.RemoveAll(filepath.Join(dir, "memory.high")))
 	}
 	_, gaps, err = c.Make("web", allCgroupLimits())
 	want = []string{`memory_high: cannot set memory.high to "209715200": no such file or directory`}
@@ -133,6 +133,32 @@ func TestCgroupGaps(t *testing.T) {
 	}
 	if got := (CgroupLimits{CPU: 1, Pids: 3}).Gaps(os.ErrPermission); fmt.Sprint(gapTexts(got)) != "[cpu: permission denied pids: permission denied]" {
 		t.Errorf("all gaps: %q", gapTexts(got))
+	}
+}
+
+// The kernel lets a cgroup with processes hand out some controllers, but nothing
+// can run below it then.
+func TestThreadedCgroupIsNone(t *testing.T) {
+	c, own := fakeCgroups(t, "pids")
+	mkdir := c.mkdir
+	c.mkdir = func(dir string) error {
+		return errors.Join(mkdir(dir), os.WriteFile(filepath.Join(dir, "cgroup.type"), []byte("domain invalid\n"), 0o600))
+	}
+	g, _, err := c.Make("web", CgroupLimits{Pids: 1})
+	want := fmt.Sprintf("cgroup %q is threaded, so that none below it can have processes\n", own)
+	if g != nil || err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("%v, %v, want %s", g, err, want)
+	}
+	if err := os.WriteFile(filepath.Join(own, "cgroup.type"), []byte("domain\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(own, "cgroup.procs"), []byte("1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err = c.enable("pids")
+	want = fmt.Sprintf("cannot enable the pids controller in cgroup %q: others are in it as well, such as process 1\n", own)
+	if err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("%v, want %s", err, want)
 	}
 }
 

@@ -10,11 +10,11 @@ import (
 
 func TestCPUs(t *testing.T) {
 	for text, want := range map[string][]uint64{
-		"0":         {1},
-		"0-3,6":     {0b1001111},
-		" 1, 1 ,2 ": {0b110},
-		"63-64":     {1 << 63, 1},
-		"130":       {0, 0, 4},
+		"0":       {1},
+		"0-3,6":   {0b1001111},
+		"1, 1 ,2": {0b110},
+		"63-64":   {1 << 63, 1},
+		"130":     {0, 0, 4},
 	} {
 		var c CPUs
 		err := c.UnmarshalText([]byte(text))

@@ -91,6 +91,9 @@ func lesser(limit *uint64, other uint64) *uint64 {
 // is called outside of the loop.
 func (s *Supervisor) endCgroup(name string, r *run) error {
 	r.oomKills = r.spec.Cgroup.OOMKills()
+	if r.oomKills > 0 {
+		s.deps.Log.Warn().Str("process", name).Int("processes", r.oomKills).Msg("the kernel has killed in its cgroup for want of memory")
+	}
 	killed, err := r.spec.Cgroup.End()
 	if len(killed) > 0 {
 		s.deps.Log.Warn().Str("process", name).Ints("pids", killed).Msg("ended what was left in its cgroup")

@@ -263,7 +263,7 @@ func TestCheckRunsAsItsProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	asked, err := os.ReadFile(dir + "/asked")
-	if err != nil || string(asked) != string(own) || !strings.Contains(string(own), "Cpus_allowed_list:\t0\n") || !strings.HasSuffix(string(own), "\n77\nx\n") {
+	if err != nil || !bytes.Equal(asked, own) || !strings.Contains(string(own), "Cpus_allowed_list:\t0\n") || !strings.HasSuffix(string(own), "\n77\nx\n") {
 		t.Errorf("the check saw\n%s\nits process\n%s(%v)", asked, own, err)
 	}
 }

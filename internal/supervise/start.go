@@ -114,7 +114,7 @@ func (p *process) spec(env []string) (proc.Spec, error) {
 		Limits:  p.cfg.Limits.limits(),
 	}
 	env = append(slices.Clone(env), "PROCOPS_PROCESS="+p.name)
-	if p.cfg.ChangesUser() {
+	if p.cfg.changesUser() {
 		user, err := proc.LookupUser(p.cfg.User, p.cfg.Group, p.cfg.Groups...)
 		if err != nil {
 			return spec, err
@@ -136,9 +136,9 @@ func (p *process) spec(env []string) (proc.Spec, error) {
 	return spec, nil
 }
 
-// ChangesUser reports whether the process runs with a user or groups that are said
+// changesUser reports whether the process runs with a user or groups that are said
 // to be others than those of procops.
-func (c *ProcessConfig) ChangesUser() bool { return c.User != "" || c.Group != "" || c.Groups != nil }
+func (c *ProcessConfig) changesUser() bool { return c.User != "" || c.Group != "" || c.Groups != nil }
 
 // mergeEnv returns the environment of procops with changes; each name stands
 // in it once, because programs differ in which of two they believe. What the
