@@ -87,7 +87,7 @@ func (d describer) value(key string, v reflect.Value) (any, bool) {
 		for i := range list {
 			list[i], _ = d.value(key, v.Index(i))
 		}
-		return list, len(list) > 0
+		return list, !v.IsNil() // an empty one may say something: no groups
 	case reflect.String:
 		return d.mask.value(key, v.String()), v.String() != ""
 	case reflect.Bool:

@@ -42,8 +42,16 @@ nice = -5
 limits = {memory = "1.5G", core = 0, cpu_time = "1m"}
 stop = {command = ["kill", "{{pid}}"], signal = "3", then = ["HUP", "40"], grace = "1d"}
 output = {file = "none", format = "json", max_size = 0}
+env_file = ["a.env", "-b.env"]
+stdin = "in"
+groups = []
+cpus = "0-3,6"
+cgroup = {memory = "256M", memory_high = 1024, cpu = 0.5, cpu_weight = 10, pids = 100}
 [supervise.process.db]
 command = ["db"]
+env_file = "/db.env"
+groups = ["daemon", "7"]
+cgroup = {}
 [supervise.group.all]
 children = ["db"]
 on_pass = [{raise = true}]

@@ -13,8 +13,9 @@ import (
 )
 
 // CheckPrograms checks that what the configuration names is on this machine:
-// the programs of commands, found in the way in which they will be, and the
-// users to run them as. The error is an *Error.
+// the programs of commands, found in the way in which they will be, the users to run
+// them as, the CPUs to run them on and the files that they are given. The error is
+// an *Error.
 func (c *Config) CheckPrograms() error { return c.check((*machine).tree, (*machine).tasks) }
 
 // CheckTreePrograms is CheckPrograms for the supervised tree alone.
@@ -56,13 +57,14 @@ func (m *machine) tree() {
 func (m *machine) tasks() {
 	for _, name := range slices.Sorted(maps.Keys(m.cfg.Tasks.Types)) {
 		t := m.cfg.Tasks.Types[name]
-		m.command(t.Command, t.Dir, m.environment(t.Env), "tasks", "type", name, "command")
+		m.command(t.Command, t.Dir, m.environment(nil, t.Env), "tasks", "type", name, "command")
 	}
 }
 
-// environment returns that of procops with the variables of a command.
-func (m *machine) environment(own map[string]string) []string {
-	env := slices.Clone(m.environ)
+// environment returns that of procops with the variables from files and then those of
+// a command.
+func (m *machine) environment(fromFiles []string, own map[string]string) []string {
+	env := slices.Concat(m.environ, fromFiles)
 	for key, value := range own {
 		env = append(env, key+"="+value)
 	}
@@ -71,8 +73,12 @@ func (m *machine) environment(own map[string]string) []string {
 
 // process checks a process, or an instance, that the config declares as name.
 func (m *machine) process(name string, p supervise.ProcessConfig) {
-	env := m.environment(p.Env)
 	at := []string{"supervise", "process", name}
+	fromFiles, err := p.EnvFile.Env()
+	if err != nil {
+		m.report(append(at, "env_file"), "%w", err)
+	}
+	env := m.environment(fromFiles, p.Env)
 	m.command(p.Command, p.Dir, env, append(at, "command")...)
 	m.command(p.Stop.Command, "", m.environ, append(at, "stop", "command")...)
 	m.command(p.Ready.Exec, p.Dir, env, append(at, "ready", "exec")...)
@@ -81,7 +87,13 @@ func (m *machine) process(name string, p supervise.ProcessConfig) {
 	}
 	m.links(p.OnFail, append(at, "on_fail")...)
 	m.links(p.OnPass, append(at, "on_pass")...)
-	m.user(p.User, p.Group, at)
+	m.user(&p, at)
+	if err := p.CPUs.Check(); err != nil {
+		m.report(append(at, "cpus"), "%w", err)
+	}
+	if err := supervise.CheckStdin(p.Stdin); err != nil {
+		m.report(append(at, "stdin"), "%w", err)
+	}
 }
 
 func (m *machine) links(links []supervise.LinkConfig, at ...string) {
@@ -100,16 +112,20 @@ func (m *machine) command(command proc.Command, dir string, env []string, at ...
 	}
 }
 
-func (m *machine) user(user, group string, at []string) {
-	if user == "" && group == "" {
-		return
+func (m *machine) user(p *supervise.ProcessConfig, at []string) {
+	if p.User != "" || p.Group != "" {
+		key := "user"
+		if p.User == "" {
+			key = "group"
+		}
+		if _, err := proc.LookupUser(p.User, p.Group); err != nil {
+			m.report(append(at, key), "%w", err)
+		}
 	}
-	key := "user"
-	if user == "" {
-		key = "group"
-	}
-	if _, err := proc.LookupUser(user, group); err != nil {
-		m.report(append(at, key), "%w", err)
+	for i, group := range p.Groups {
+		if _, err := proc.LookupGroup(group); err != nil {
+			m.report(append(at, "groups", strconv.Itoa(i)), "%w", err)
+		}
 	}
 }
 

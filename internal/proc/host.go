@@ -231,9 +231,13 @@ func (h *Host) launch(s *Spec) (*launch, error) {
 	if err != nil {
 		return nil, err
 	}
+	cpus, err := s.CPUs.mask()
+	if err != nil {
+		return nil, err
+	}
 	return &launch{
 		path: path, dir: s.Dir, argv: s.Argv, env: env, session: s.Session, survives: s.Survive != "",
-		user: s.User.change(), umask: s.Umask, nice: s.Nice, limits: s.Limits.list(),
+		user: s.User.change(), umask: s.Umask, nice: s.Nice, cpus: cpus, limits: s.Limits.list(), cgroup: s.Cgroup,
 	}, nil
 }
 

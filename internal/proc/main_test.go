@@ -33,6 +33,7 @@ func TestMain(m *testing.M) {
 // helpers are the programs by name.
 func helpers() map[string]func() error {
 	return map[string]func() error{
+		"aside":        helpAside,
 		"crowd":        helpCrowd,
 		"foreground":   helpForeground,
 		"open files":   helpOpenFiles,

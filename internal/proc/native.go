@@ -39,7 +39,9 @@ type launch struct {
 	user       *User
 	umask      *Umask
 	nice       int
+	cpus       []uint64 // as CPUs.mask returns it
 	limits     []limit
+	cgroup     *Cgroup
 }
 
 // stepNames complete "cannot ..." for a failed step.
@@ -48,8 +50,10 @@ var stepNames = [...]string{
 	C.STEP_SESSION:    "create a process group",
 	C.STEP_PARENT:     "tie its life to that of procops",
 	C.STEP_FOREGROUND: "give it the terminal",
+	C.STEP_CGROUP:     "put it into its cgroup",
 	C.STEP_FILES:      "hand over its files",
 	C.STEP_NICE:       "set its priority",
+	C.STEP_CPUS:       "tie it to its CPUs",
 	C.STEP_GROUPS:     "set its supplementary groups",
 	C.STEP_GROUP:      "set its group",
 	C.STEP_USER:       "set its user",
@@ -87,6 +91,18 @@ func (l *launch) run() (int, error) {
 	}
 	l.addUser(request, &pins)
 	l.addLimits(request, &pins)
+	if len(l.cpus) > 0 {
+		pins.Pin(&l.cpus[0])
+		request.cpus, request.ncpus = (*C.uint64_t)(&l.cpus[0]), C.int(len(l.cpus))
+	}
+	if l.cgroup != nil {
+		door, err := l.cgroup.door()
+		if err != nil {
+			return 0, fmt.Errorf("cannot %s: %w", stepNames[C.STEP_CGROUP], err)
+		}
+		defer syscall.Close(door) //nolint:errcheck // nothing of ours was written
+		request.has_cgroup, request.cgroup = 1, C.int(door)
+	}
 
 	C.procops_spawn(request)
 	if request.step == C.STEP_NONE {
@@ -153,6 +169,11 @@ func (l *launch) failure(request *C.struct_procops_spawn) error {
 	case C.STEP_LIMIT:
 		one := l.limits[request.detail]
 		return fmt.Errorf("cannot set its limit of %s to %d: %w", one.name, one.value, cause)
+	case C.STEP_CPUS:
+		if cause == syscall.EINVAL {
+			return fmt.Errorf("cannot tie it to its CPUs: procops may use none of them (%w)", cause)
+		}
+		fallthrough
 	default:
 		return fmt.Errorf("cannot %s: %w", stepNames[request.step], cause)
 	}

@@ -14,9 +14,11 @@ enum procops_step {
 	STEP_SESSION,
 	STEP_PARENT,
 	STEP_FOREGROUND,
+	STEP_CGROUP,
 	STEP_FILES,
 	STEP_LIMIT,
 	STEP_NICE,
+	STEP_CPUS,
 	STEP_GROUPS,
 	STEP_GROUP,
 	STEP_USER,
@@ -70,6 +72,9 @@ struct procops_spawn {
 
 	int umask; // -1: as it is
 	int has_nice, nice;
+	uint64_t *cpus; // bits of the processors it may run on; NULL: as it is
+	int ncpus;      // words of 64 bits
+	int has_cgroup, cgroup; // cgroup.procs of the cgroup to enter, open for writing
 	struct procops_limit *limits;
 	int nlimits;
 

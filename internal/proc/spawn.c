@@ -164,6 +164,8 @@ static int child_main(void *arg)
 		__atomic_store_n(&r->slot->pid, (uint32_t)getpid(), __ATOMIC_SEQ_CST);
 	if (!r->detached && !r->survives)
 		follow_parent(c);
+	if (r->has_cgroup && write(r->cgroup, "0", 1) != 1)
+		fail(r, STEP_CGROUP);
 	take_files(r);
 	if (r->foreground) {
 		pid_t self = getpid();
@@ -173,6 +175,8 @@ static int child_main(void *arg)
 	take_limits(r);
 	if (r->has_nice && setpriority(PRIO_PROCESS, 0, r->nice) != 0)
 		fail(r, STEP_NICE);
+	if (r->cpus && syscall(SYS_sched_setaffinity, 0, r->ncpus * sizeof *r->cpus, r->cpus) != 0)
+		fail(r, STEP_CPUS);
 	if (r->umask >= 0)
 		umask(r->umask);
 	if (r->has_user)

@@ -56,7 +56,9 @@ type Spec struct {
 	User   *User  // nil: that of procops
 	Umask  *Umask // nil: that of procops
 	Nice   int    // priority, -20 to 19; 0: that of procops
+	CPUs   CPUs   // where it may run; empty: where procops may
 	Limits Limits
+	Cgroup *Cgroup // which it starts in; nil: that of procops
 }
 
 // Stream is what a line was written to, by descriptor number.

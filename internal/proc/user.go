@@ -37,23 +37,36 @@ type User struct {
 // LookupUser finds a user by name or number, and its groups; an empty name is the
 // user that procops runs as. The primary group is the given one (name or number),
 // or else that of the user; a number that has no entry in the user database needs a
-// group.
-func LookupUser(name, group string) (*User, error) {
-	if name == "" {
+// group. The supplementary groups are the given ones (names or numbers), which may
+// be none at all, or if groups is nil those of the user.
+func LookupUser(name, group string, groups ...string) (*User, error) {
+	own := name == ""
+	if own {
 		name = strconv.Itoa(os.Getuid())
 	}
 	found, err := lookupAccount(name)
 	if err != nil {
 		return nil, err
 	}
-	if group != "" {
-		gid, err := lookupGroup(group)
+	switch {
+	case group != "":
+		if found.GID, err = LookupGroup(group); err != nil {
+			return nil, err
+		}
+	case own:
+		found.GID = uint32(os.Getgid())
+	case found.Name == "":
+		return nil, fmt.Errorf("cannot run as user %q: the number has no entry in the user database, so a group is needed too", name)
+	}
+	if groups != nil {
+		found.Groups = nil
+	}
+	for _, one := range groups {
+		gid, err := LookupGroup(one)
 		if err != nil {
 			return nil, err
 		}
-		found.GID = gid
-	} else if found.Name == "" {
-		return nil, fmt.Errorf("cannot run as user %q: the number has no entry in the user database, so a group is needed too", name)
+		found.Groups = append(found.Groups, gid)
 	}
 	if len(found.Groups) == 0 {
 		found.Groups = []uint32{found.GID}
@@ -103,7 +116,8 @@ func fromAccount(account *user.User) (*User, error) {
 	return found, nil
 }
 
-func lookupGroup(name string) (uint32, error) {
+// LookupGroup returns the number of a group that is given by name or number.
+func LookupGroup(name string) (uint32, error) {
 	group, err := user.LookupGroup(name)
 	if unknown := user.UnknownGroupError(""); errors.As(err, &unknown) {
 		gid, bad := parseID(name)

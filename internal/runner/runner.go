@@ -48,7 +48,9 @@ type Unit struct {
 	User   *proc.User
 	Umask  *proc.Umask
 	Nice   int
+	CPUs   proc.CPUs
 	Limits proc.Limits
+	Cgroup *proc.Cgroup
 }
 
 // Run runs a unit of work to its end and everything that belongs to it: what the
@@ -67,7 +69,7 @@ func Run(ctx context.Context, h *proc.Host, u Unit) (Result, error) {
 	p, err := h.Start(proc.Spec{
 		Argv: u.Command, Dir: u.Dir, Env: u.Env, Stdin: feed.child,
 		Raw: out.add, Progress: progressLines(u.OnProgress),
-		User: u.User, Umask: u.Umask, Nice: u.Nice, Limits: u.Limits,
+		User: u.User, Umask: u.Umask, Nice: u.Nice, CPUs: u.CPUs, Limits: u.Limits, Cgroup: u.Cgroup,
 	})
 	feed.start(err == nil)
 	if err != nil {

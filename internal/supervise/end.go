@@ -12,7 +12,8 @@ import (
 )
 
 // watch brings what a run says, and its end, to the loop.
-func (s *Supervisor) watch(p *process, number int, child *proc.Process, finish func()) {
+func (s *Supervisor) watch(p *process, number int, r *run) {
+	child, finish := r.child, r.listener.finish
 	select {
 	case <-child.Exited():
 		s.post(func() { s.exited(p, number) })
@@ -21,8 +22,14 @@ func (s *Supervisor) watch(p *process, number int, child *proc.Process, finish f
 	select {
 	case <-child.Gone():
 	case <-s.done:
+		finish()
+		return
 	}
 	finish() // the last words come before the end
+	if err := s.endCgroup(p.name, r); err != nil {
+		s.post(func() { s.stuck(p, r, err) })
+		return
+	}
 	s.post(func() { s.gone(p, number) })
 }
 
@@ -78,6 +85,10 @@ func (p *process) judge(r *run) (Failure, bool) {
 	}
 	if failed && r.said.Errno != 0 {
 		f.Text += fmt.Sprintf("; it reported the error %d (%s)", r.said.Errno, syscall.Errno(r.said.Errno))
+	}
+	if failed {
+		why := p.cfg.Cgroup.outOfMemory(r.oomKills)
+		f.Text, p.lastExit.Text = f.Text+why, p.lastExit.Text+why
 	}
 	return f, failed
 }

@@ -39,7 +39,8 @@ type handedProcess struct {
 	Due      time.Time     `json:"due,omitzero"`
 	LastExit *ExitStatus   `json:"last_exit,omitempty"`
 	Dropped  uint64        `json:"dropped,omitempty"`
-	Tail     [2]string     `json:"tail"` // of standard output and standard error
+	Gaps     []string      `json:"gaps,omitempty"` // limits of its cgroup that do not hold
+	Tail     [2]string     `json:"tail"`           // of standard output and standard error
 	Run      *handedRun    `json:"run,omitempty"`
 	Channel  handedChannel `json:"channel"`
 }
@@ -244,7 +245,7 @@ func (p *process) handed() handedProcess {
 	tail := p.output.tail.Load()
 	h := handedProcess{
 		Name: p.name, State: p.state, Since: p.since, Reason: p.reason, Wanted: p.wanted, ByHand: p.byHand, ByChain: p.byChain, Orders: p.orders,
-		Started: p.started, Streak: p.streak, Retries: p.chain.used, Due: p.due, LastExit: p.lastExit,
+		Started: p.started, Streak: p.streak, Retries: p.chain.used, Due: p.due, LastExit: p.lastExit, Gaps: p.gaps,
 		Dropped: p.output.dropped(), Tail: [2]string{tail.Text(proc.Stdout), tail.Text(proc.Stderr)},
 	}
 	if r := p.run; r != nil {
@@ -280,7 +281,7 @@ func (s *Supervisor) restore(p *process, h *handedProcess) {
 	p.state, p.since, p.reason, p.wanted, p.byHand = h.State, h.Since, h.Reason, h.Wanted, h.ByHand
 	p.byChain, p.orders = h.ByChain, h.Orders
 	p.started, p.streak, p.chain.used, p.due, p.lastExit = h.Started, h.Streak, h.Retries, h.Due, h.LastExit
-	p.output.before = h.Dropped
+	p.output.before, p.gaps = h.Dropped, h.Gaps
 	switch {
 	case h.Run != nil:
 		s.restoreRun(p, h)
@@ -303,8 +304,8 @@ func (s *Supervisor) restoreRun(p *process, h *handedProcess) {
 		s.soon(func() { s.lost(p, err) })
 		return
 	}
-	s.attach(p, child, ch)
-	r := p.run
+	r := newRun(child, s.specOf(p, child.PID()))
+	s.attach(p, r, ch)
 	r.ready, r.obstacle, r.said.Said = h.Run.Ready, h.Run.Obstacle, h.Run.Said
 	if !h.Run.Extended.IsZero() {
 		r.extended.Store(&h.Run.Extended)

@@ -10,14 +10,16 @@ import (
 
 // run is one life of a process in the kernel.
 type run struct {
-	child   *proc.Process
-	began   time.Time
-	ready   bool
-	failure string // why procops ends it as a failure; empty: it does not
-	exited  bool   // the leader has ended
-	ladder  bool   // the stop ladder is at work
-	stuck   bool   // SIGKILL did not end it
-	healthy *time.Timer
+	child    *proc.Process
+	spec     proc.Spec // by which it was started, without the channel
+	began    time.Time
+	ready    bool
+	failure  string // why procops ends it as a failure; empty: it does not
+	exited   bool   // the leader has ended
+	ladder   bool   // the stop ladder is at work
+	stuck    bool   // SIGKILL did not end it
+	oomKills int    // processes of its cgroup that the kernel has killed for want of memory; valid once it is gone
+	healthy  *time.Timer
 
 	listener *listener
 
@@ -40,8 +42,8 @@ type said struct {
 	strangers int // messages of others
 }
 
-func newRun(child *proc.Process) *run {
-	return &run{child: child, began: child.Started(), inspection: func() {}}
+func newRun(child *proc.Process, spec proc.Spec) *run {
+	return &run{child: child, spec: spec, began: child.Started(), inspection: func() {}}
 }
 
 // rest ends what watches over the run while it is up.

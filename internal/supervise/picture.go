@@ -58,6 +58,7 @@ func (p *process) status() ProcessStatus {
 		LastExit: p.lastExit,
 		Dropped:  p.output.dropped(),
 		Log:      p.output.path,
+		Cgroup:   p.cgroupStatus(),
 	}
 	if p.run != nil {
 		st.PID, st.Started, st.Ready = p.run.child.PID(), p.run.began, p.run.ready

@@ -169,18 +169,15 @@ func (q question) good(status int) bool {
 	return slices.Contains(q.status, status)
 }
 
-// execProbe passes when the command exits with 0. It runs as p does, and finds
-// the pid of p in PROCOPS_PID.
+// execProbe passes when the command exits with 0. It runs as the present run of p
+// does, in its cgroup as well, and finds the pid of p in PROCOPS_PID.
 func (s *Supervisor) execProbe(p *process, command proc.Command) probe {
-	spec, err := p.spec(s.deps.Env)
-	if err != nil {
-		return func(context.Context) error { return err }
-	}
+	spec := p.run.spec
 	u := runner.Unit{
-		Command: command, Dir: spec.Dir, Env: append(spec.Env, "PROCOPS_PID="+strconv.Itoa(p.run.child.PID())),
+		Command: command, Dir: spec.Dir, Env: append(slices.Clip(spec.Env), "PROCOPS_PID="+strconv.Itoa(p.run.child.PID())),
 		MaxOutput: -1, Hurry: s.ctx.Done(),
 		Ladder: proc.Ladder{Steps: []proc.Step{{Signal: proc.Signal(syscall.SIGTERM), Wait: checkGrace}}},
-		User:   spec.User, Umask: spec.Umask, Nice: spec.Nice, Limits: spec.Limits,
+		User:   spec.User, Umask: spec.Umask, Nice: spec.Nice, CPUs: spec.CPUs, Limits: spec.Limits, Cgroup: spec.Cgroup,
 	}
 	return func(ctx context.Context) error {
 		result, err := runner.Run(ctx, s.deps.Host, u)

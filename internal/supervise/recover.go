@@ -97,7 +97,11 @@ func (s *Supervisor) sweep(survivors []record) error {
 		}
 		killed = append(killed, more...)
 	}
-	if len(killed) > 0 {
+	hidden, err := s.cgroups.Sweep(recordNames(survivors)...)
+	if err != nil {
+		return err
+	}
+	if killed = append(killed, hidden...); len(killed) > 0 {
 		s.deps.Log.Warn().Ints("pids", killed).Msg("ended what a former supervisor left running")
 	}
 	return nil
@@ -125,7 +129,7 @@ func (s *Supervisor) takeBack(ctx context.Context, r record) error {
 		return err
 	}
 	p.started = r.restarts
-	s.enterRun(p, child, ch, TriggerTakenBack, "taken back from a former supervisor")
+	s.enterRun(p, newRun(child, s.specOf(p, child.PID())), ch, TriggerTakenBack, "taken back from a former supervisor")
 	if ready {
 		s.fire(p, TriggerReady, "")
 	} else {

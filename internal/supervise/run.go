@@ -3,6 +3,7 @@ package supervise
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
@@ -46,6 +47,7 @@ const inboxLength = 1024
 type Supervisor struct {
 	deps    Deps
 	journal *journal
+	cgroups *proc.Cgroups
 	inbox   chan func()   // news and questions, for the loop
 	done    chan struct{} // closed when Run returns
 	began   time.Time
@@ -75,6 +77,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Supervisor, error) {
 	s := &Supervisor{
 		deps:    deps,
 		journal: newJournal(deps.Store, deps.Bus, deps.Log),
+		cgroups: proc.NewCgroups(deps.RunToken, filepath.Join(deps.StateDir, cgroupRecord)),
 		inbox:   make(chan func(), inboxLength),
 		done:    make(chan struct{}),
 		began:   time.Now(),
@@ -393,6 +396,9 @@ func (s *Supervisor) close() {
 		if err := p.output.close(ctx); err != nil {
 			s.deps.Log.Error().Err(err).Str("process", p.name).Msg("cannot write all of the log")
 		}
+	}
+	if err := s.cgroups.Close(); err != nil {
+		s.deps.Log.Warn().Err(err).Msg("the cgroups of the processes are left")
 	}
 	if err := s.journal.flush(context.Background()); err != nil {
 		s.deps.Log.Error().Err(err).Msg("cannot record the end of supervision")

@@ -50,40 +50,69 @@ func hopeless(n *need) bool {
 // spawn starts p in the kernel.
 func (s *Supervisor) spawn(p *process) {
 	p.runs++
-	child, ch, err := s.startChild(p)
+	r, ch, err := s.startChild(p)
 	if err != nil {
 		s.failed(p, p.cannotStart(err))
 		return
 	}
-	s.enterRun(p, child, ch, TriggerSpawned, "")
+	s.enterRun(p, r, ch, TriggerSpawned, "")
 	s.awaitReady(p, ch != nil)
 }
 
-// enterRun makes a child the present run of p.
-func (s *Supervisor) enterRun(p *process, child *proc.Process, ch channel, t Trigger, reason string) {
+// enterRun makes r the present run of p.
+func (s *Supervisor) enterRun(p *process, r *run, ch channel, t Trigger, reason string) {
 	p.started++
-	s.attach(p, child, ch)
+	s.attach(p, r, ch)
 	s.fire(p, t, reason)
 }
 
-// attach makes p hear of the life of its child.
-func (s *Supervisor) attach(p *process, child *proc.Process, ch channel) {
+// attach makes p hear of the life of r.
+func (s *Supervisor) attach(p *process, r *run, ch channel) {
 	number := p.runs
-	p.run = newRun(child)
-	healthy := p.cfg.HealthyAfter.Std() - time.Since(child.Started())
-	p.run.healthy = time.AfterFunc(healthy, func() { s.post(func() { s.healthy(p, number) }) })
-	p.run.listener = s.listen(p, number, child, ch)
-	finish := p.run.listener.finish
-	s.workers.Go(func() { s.watch(p, number, child, finish) })
+	p.run = r
+	healthy := p.cfg.HealthyAfter.Std() - time.Since(r.began)
+	r.healthy = time.AfterFunc(healthy, func() { s.post(func() { s.healthy(p, number) }) })
+	r.listener = s.listen(p, number, r.child, ch)
+	s.workers.Go(func() { s.watch(p, number, r) })
+}
+
+// specOf returns by what a run was started that another supervisor has begun, as far
+// as that can be known.
+func (s *Supervisor) specOf(p *process, pid int) proc.Spec {
+	spec, err := p.spec(s.deps.Env)
+	if err != nil {
+		s.deps.Log.Warn().Err(err).Str("process", p.name).Msg("its checks cannot run as it does")
+	}
+	if p.cfg.Cgroup != nil {
+		spec.Cgroup = s.cgroups.Of(p.name, pid)
+	}
+	return spec
 }
 
 // startChild starts the child, with the channel by which it says that it is
 // ready, nil if it need not say so.
-func (s *Supervisor) startChild(p *process) (*proc.Process, channel, error) {
+func (s *Supervisor) startChild(p *process) (*run, channel, error) {
 	spec, err := p.spec(s.deps.Env)
 	if err != nil {
 		return nil, nil, err
 	}
+	if spec.Stdin, err = openStdin(p.cfg.Stdin); err != nil {
+		return nil, nil, err
+	}
+	defer spec.Stdin.Close() //nolint:errcheck // the child has its own; closing none is no harm
+	if err := s.confine(p, &spec); err != nil {
+		return nil, nil, err
+	}
+	child, ch, err := s.startSpec(p, spec)
+	if err != nil {
+		_, _ = spec.Cgroup.End() // nothing is in it; what cannot be removed, the next start sees to
+		return nil, nil, err
+	}
+	return newRun(child, spec), ch, nil
+}
+
+// startSpec starts p's child by spec, with its channel.
+func (s *Supervisor) startSpec(p *process, spec proc.Spec) (*proc.Process, channel, error) {
 	ch, err := p.openChannel()
 	if err != nil {
 		return nil, nil, err
@@ -109,6 +138,7 @@ func (p *process) spec(env []string) (proc.Spec, error) {
 		Lines:   p.output.lines,
 		Umask:   p.cfg.Umask,
 		Nice:    p.cfg.Nice,
+		CPUs:    p.cfg.CPUs,
 		Limits:  p.cfg.Limits.limits(),
 	}
 	if p.cfg.Adopt {
@@ -118,20 +148,31 @@ func (p *process) spec(env []string) (proc.Spec, error) {
 	if n := p.cfg.which.number; n > 0 {
 		env = append(env, "PROCOPS_INSTANCE="+strconv.Itoa(n))
 	}
-	if p.cfg.User != "" || p.cfg.Group != "" {
-		user, err := proc.LookupUser(p.cfg.User, p.cfg.Group)
+	if p.cfg.changesUser() {
+		user, err := proc.LookupUser(p.cfg.User, p.cfg.Group, p.cfg.Groups...)
 		if err != nil {
 			return spec, err
 		}
 		spec.User = user
-		env = append(env, user.Env()...)
+		if p.cfg.User != "" || p.cfg.Group != "" {
+			env = append(env, user.Env()...)
+		}
 	}
+	fromFiles, err := p.cfg.EnvFile.Env()
+	if err != nil {
+		return spec, err
+	}
+	env = append(env, fromFiles...)
 	for name, value := range p.cfg.Env {
 		env = append(env, name+"="+value)
 	}
 	spec.Env = mergeEnv(env)
 	return spec, nil
 }
+
+// changesUser reports whether the process runs with a user or groups that are said
+// to be others than those of procops.
+func (c *ProcessConfig) changesUser() bool { return c.User != "" || c.Group != "" || c.Groups != nil }
 
 // mergeEnv returns the environment of procops with changes; each name stands
 // in it once, because programs differ in which of two they believe. What the

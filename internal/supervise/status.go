@@ -17,24 +17,25 @@ type Status struct {
 
 // ProcessStatus is a picture of one process.
 type ProcessStatus struct {
-	Name     string      `json:"name"`
-	Group    string      `json:"group,omitempty"`    // path of the groups above it: "site/backend"
-	Instance int         `json:"instance,omitempty"` // its number, from 1, if it is one of several
-	Command  string      `json:"command"`
-	State    State       `json:"state"`
-	Wanted   bool        `json:"wanted"`           // up, as far as the operator and the config have a say
-	Reason   string      `json:"reason,omitempty"` // why it is in this state, for people
-	PID      int         `json:"pid,omitempty"`
-	Started  time.Time   `json:"started,omitzero"`
-	Since    time.Time   `json:"since"` // of the state
-	Ready    bool        `json:"ready"`
-	Alive    *Alive      `json:"alive,omitempty"`        // of a process with a liveness check, while it is ready
-	Restarts int         `json:"restarts"`               // since supervision began
-	CPU      float64     `json:"cpu_seconds,omitempty"`  // processor time used by the process so far
-	Memory   int64       `json:"memory_bytes,omitempty"` // resident set
-	LastExit *ExitStatus `json:"last_exit,omitempty"`
-	Dropped  uint64      `json:"dropped_lines,omitempty"` // of output, because the log could not keep up
-	Log      string      `json:"log,omitempty"`           // path of the log file
+	Name     string        `json:"name"`
+	Group    string        `json:"group,omitempty"`    // path of the groups above it: "site/backend"
+	Instance int           `json:"instance,omitempty"` // its number, from 1, if it is one of several
+	Command  string        `json:"command"`
+	State    State         `json:"state"`
+	Wanted   bool          `json:"wanted"`           // up, as far as the operator and the config have a say
+	Reason   string        `json:"reason,omitempty"` // why it is in this state, for people
+	PID      int           `json:"pid,omitempty"`
+	Started  time.Time     `json:"started,omitzero"`
+	Since    time.Time     `json:"since"` // of the state
+	Ready    bool          `json:"ready"`
+	Alive    *Alive        `json:"alive,omitempty"`        // of a process with a liveness check, while it is ready
+	Restarts int           `json:"restarts"`               // since supervision began
+	CPU      float64       `json:"cpu_seconds,omitempty"`  // processor time used by the process so far
+	Memory   int64         `json:"memory_bytes,omitempty"` // resident set
+	LastExit *ExitStatus   `json:"last_exit,omitempty"`
+	Dropped  uint64        `json:"dropped_lines,omitempty"` // of output, because the log could not keep up
+	Log      string        `json:"log,omitempty"`           // path of the log file
+	Cgroup   *CgroupStatus `json:"cgroup,omitempty"`        // of a process that is to have one
 	Said
 }
 

@@ -48,6 +48,7 @@ type process struct {
 	timer    *time.Timer // of the time that its state may last
 	due      time.Time   // end of the backoff
 	lastExit *ExitStatus
+	gaps     []string // what does not hold of its cgroup's limits, and why
 	output   *output
 }
 

@@ -174,18 +174,29 @@ func (b *binder) value(v reflect.Value, f *Field, raw any, at place) {
 	}
 }
 
-// anchor makes a relative path absolute, from the directory of its file.
+// anchor makes a relative path absolute, from the directory of its file. A type
+// that holds several does it itself.
 func anchor(v reflect.Value, at place) error {
+	if at.node == nil {
+		return nil
+	}
+	dir, err := filepath.Abs(filepath.Dir(at.node.Value.File))
+	if err != nil {
+		return err
+	}
+	if several, ok := reflect.TypeAssert[interface{ Anchor(dir string) }](v); ok {
+		several.Anchor(dir)
+		return nil
+	}
 	path := v.String()
-	if path == "" || at.node == nil {
+	if path == "" {
 		return nil
 	}
 	if !filepath.IsAbs(path) {
-		path = filepath.Join(filepath.Dir(at.node.Value.File), path)
+		path = filepath.Join(dir, path)
 	}
-	path, err := filepath.Abs(path)
-	v.SetString(path)
-	return err
+	v.SetString(filepath.Clean(path))
+	return nil
 }
 
 func (b *binder) structure(v reflect.Value, raw any, at place) {

@@ -1,11 +1,10 @@
 package procfile
 
 import (
-	"regexp"
 	"slices"
-	"strings"
 
 	"procops/internal/config/source"
+	"procops/internal/dotenv"
 )
 
 // variable is a line of a file with variables.
@@ -14,62 +13,16 @@ type variable struct {
 	at          source.Position
 }
 
-// assignment is a line NAME=VALUE; "export" before it is for shells that read
-// the same file.
-const assignment = `^(?:export[ \t]+)?([A-Za-z0-9_]+)=(.*)$`
-
-// addEnv adds the variables of a file. A value in single quotes stands as it
-// is; in one in double quotes "\n" is a new line and a backslash protects what
-// follows; any other value reaches to the end of the line.
+// addEnv adds the variables of a file.
 func (c *converter) addEnv(file, text string) {
-	pattern := regexp.MustCompile(assignment)
-	for number, line := range lines(text) {
-		at := source.Position{File: file, Line: number, Column: 1}
-		if isIdle(line) {
-			continue
-		}
-		parts := pattern.FindStringSubmatch(line)
-		if parts == nil {
-			c.fail(at, "want NAME=VALUE")
-			continue
-		}
-		c.env = merge(c.env, []variable{{name: parts[1], value: unquote(parts[2]), at: at}})
+	list, wrong := dotenv.Parse(text)
+	for _, line := range wrong {
+		c.fail(source.Position{File: file, Line: line, Column: 1}, "%w", dotenv.ErrSyntax)
 	}
-}
-
-func unquote(s string) string {
-	if len(s) < 2 || s[0] != s[len(s)-1] {
-		return s
+	for _, v := range list {
+		at := source.Position{File: file, Line: v.Line, Column: 1}
+		c.env = merge(c.env, []variable{{name: v.Name, value: v.Value, at: at}})
 	}
-	inner := s[1 : len(s)-1]
-	switch s[0] {
-	case '\'':
-		return inner
-	case '"':
-		return unescape(inner)
-	}
-	return s
-}
-
-// unescape reads what stands in double quotes.
-func unescape(s string) string {
-	var b strings.Builder
-	escaped := false
-	for _, r := range strings.ReplaceAll(s, `\n`, "\n") {
-		if r == '\\' && !escaped {
-			escaped = true
-			continue
-		}
-		if escaped && r == '\n' {
-			b.WriteByte('\\')
-		}
-		b.WriteRune(r)
-		escaped = false
-	}
-	if escaped {
-		b.WriteByte('\\')
-	}
-	return b.String()
 }
 
 // merge returns the variables with those of more set, each name once.
