@@ -49,6 +49,9 @@ type eventData struct {
 	Process   string   `json:"process"`
 	Program   string   `json:"program"`
 	Message   string   `json:"message"`
+	Link      string   `json:"link"`
+	Error     string   `json:"error"`
+	Action    string   `json:"action"`
 }
 
 // event returns the notice of an event, if it is worth one.
@@ -84,6 +87,10 @@ func (d describer) event(e event.Event) (notice, bool) {
 		return notice{"this failure ends supervision", red}, true
 	case "supervise.concluded":
 		return notice{fmt.Sprintf("its end, with exit code %d, ends supervision", data.Code), bold}, true
+	case "supervise.link.failed":
+		return notice{fmt.Sprintf("its %s link failed: %s", data.Link, data.Error), yellow}, true
+	case "supervise.link.ordered":
+		return notice{fmt.Sprintf("its chain gives the order to %s %s", data.Action, strings.Join(abbreviate(data.Members, 5), ", ")), yellow}, true
 	case "supervise.group.restarting":
 		together := strings.Join(abbreviate(data.Members, 5), ", ")
 		return notice{fmt.Sprintf("restarts %s together%s, because %q ended", together, afterDelay(data.Delay), data.Process), yellow}, true

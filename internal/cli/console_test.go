@@ -70,7 +70,7 @@ func TestLineStyleJSON(t *testing.T) {
 // TestNoticesOfAllEvents goes through all event types, so that a new one is
 // given words or silence on purpose.
 func TestNoticesOfAllEvents(t *testing.T) {
-	data := json.RawMessage(`{"pid":7,"code":5,"processes":2,"reason":"why","delay_seconds":1.23,"text":"3 Bad","expected":false,"members":["db","web"],"stopped_by_hand":["db"],"added":["x"],"restarted":["y","z"],"process":"db","program":"/bin/procops","message":"hello","instances":1,"before":3}`)
+	data := json.RawMessage(`{"pid":7,"code":5,"processes":2,"reason":"why","delay_seconds":1.23,"text":"3 Bad","expected":false,"members":["db","web"],"stopped_by_hand":["db"],"added":["x"],"restarted":["y","z"],"process":"db","program":"/bin/procops","message":"hello","instances":1,"before":3,"link":"webhook","error":"no answer","action":"stop"}`)
 	want := map[string]string{
 		"supervise.started":           "supervising 2 processes, pid 7; stopped by hand and left so: db",
 		"supervise.reloaded":          "reloaded: 1 added, 0 removed, 2 restarted, 0 updated",
@@ -81,6 +81,8 @@ func TestNoticesOfAllEvents(t *testing.T) {
 		"supervise.concluded":         "its end, with exit code 5, ends supervision",
 		"supervise.process.exited":    "failed: 3 Bad",
 		"supervise.process.log":       "hello",
+		"supervise.link.failed":       "its webhook link failed: no answer",
+		"supervise.link.ordered":      "its chain gives the order to stop db, web",
 		"supervise.group.restarting":  `restarts db, web together in 1.2s, because "db" ended`,
 		"supervise.process.stopped":   "",
 		"supervise.process.waiting":   "",

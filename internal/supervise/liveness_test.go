@@ -100,7 +100,8 @@ func TestStartPeriod(t *testing.T) {
 	if got := r.failure(); !strings.HasPrefix(got, "not alive: 3 checks failed: the command ended with 1") {
 		t.Errorf("failure %q", got)
 	}
-	if n := count(t, filepath.Join(dir, "checks")); n != 9 {
+	// A tenth may have begun before the loop heard of the ninth.
+	if n := count(t, filepath.Join(dir, "checks")); n != 9 && n != 10 {
 		t.Errorf("%d checks, want 9", n)
 	}
 }
