@@ -16,7 +16,7 @@ import (
 
 // init keeps the main goroutine on the main thread where that has children. Later
 // would be too late: only here it is sure to be there.
-func init() {
+func init() { //nolint:gochecknoinits // see above
 	if app.Continues() {
 		runtime.LockOSThread()
 	}

@@ -87,6 +87,14 @@ func (d describer) event(e event.Event) (notice, bool) {
 		return notice{"this failure ends supervision", red}, true
 	case "supervise.concluded":
 		return notice{fmt.Sprintf("its end, with exit code %d, ends supervision", data.Code), bold}, true
+	default:
+		return d.chain(e.Type, data)
+	}
+}
+
+// chain returns the notice of an event of a chain or a group.
+func (describer) chain(what string, data eventData) (notice, bool) {
+	switch what {
 	case "supervise.link.failed":
 		return notice{fmt.Sprintf("its %s link failed: %s", data.Link, data.Error), yellow}, true
 	case "supervise.link.ordered":

@@ -142,6 +142,7 @@ func own(path string, l net.Listener) (Listener, error) {
 	return &listener{UnixListener: u, path: path, file: file}, nil
 }
 
+// Descriptor returns the number of the socket.
 func (l *listener) Descriptor() (number int, err error) {
 	raw, err := l.SyscallConn()
 	if err == nil {

@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -110,7 +111,7 @@ func (p *Process) signalPidfd(s Signal) error {
 	if e == nil {
 		e = raw.Control(func(fd uintptr) { err = unix.PidfdSendSignal(int(fd), syscall.Signal(s), nil, 0) })
 	}
-	if err == syscall.ESRCH {
+	if errors.Is(err, syscall.ESRCH) {
 		return os.ErrProcessDone
 	}
 	if err == nil {

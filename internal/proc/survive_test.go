@@ -3,6 +3,7 @@ package proc
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -148,7 +149,7 @@ func TestSurvivorIsTakenBack(t *testing.T) {
 	if got, want := p.Exit(), (Exit{Code: 7}); tellsExits(t) && got != want || !tellsExits(t) && !got.Unknown {
 		t.Errorf("it ended with %+v, want %+v where the kernel tells it", got, want)
 	}
-	if err := p.Signal(Signal(syscall.SIGTERM)); err != os.ErrProcessDone {
+	if err := p.Signal(Signal(syscall.SIGTERM)); !errors.Is(err, os.ErrProcessDone) {
 		t.Errorf("a signal after its end: %v", err)
 	}
 	if killed, err := SweepSurvivor(token, "web"); err != nil || len(killed) != 1 {

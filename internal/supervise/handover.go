@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"time"
@@ -171,9 +172,7 @@ func (s *Supervisor) pauseRuns(u *upgrade) bool {
 		// What they have said before stands in the inbox before this.
 		s.post(func() {
 			u.pausing = false
-			for r, name := range fresh {
-				u.paused[r] = name
-			}
+			maps.Copy(u.paused, fresh)
 			if s.upgrade != u {
 				s.listenAgain(u)
 			}
