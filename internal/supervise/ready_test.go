@@ -25,7 +25,8 @@ import (
 // speaker is a process in Python that can call say("READY=1").
 func speaker(script string) ProcessConfig {
 	p := sh("")
-	p.Command = proc.Command{"python3", "-c", `
+	// Debian's: another one in PATH may be a wrapper that takes seconds to begin.
+	p.Command = proc.Command{"/usr/bin/python3", "-c", `
 import os, socket, sys, time, array
 def connect():
     s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
