@@ -65,7 +65,7 @@ fmt: $(GOLANGCI_LINT) ## format all Go files
 	$(GOLANGCI_LINT) fmt ./...
 
 .PHONY: bench
-bench: build ## measure procops beside runit, supervisord and the sqlite3 shell; fails when a target is missed
+bench: build ## measure procops beside runit, s6, supervisord and the sqlite3 shell; fails when a target is missed
 	.ci/needs bench
 	$(GO) test $(GOFLAGS_COMMON) -run '^$$' -bench . -benchmem ./internal/...
 	$(GO) test $(GOFLAGS_COMMON),bench -count=1 -timeout 30m -v ./integration/bench
