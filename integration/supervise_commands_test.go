@@ -128,11 +128,12 @@ func TestStatusTable(t *testing.T) {
 func TestStatusTellsWhatIsNotAsWanted(t *testing.T) {
 	s, stop := started(t, market+`
 [supervise.process.late]
-command = "sleep 0.2; exit 3"
+command = "until [ -e go ]; do sleep 0.02; done; exit 3"
 restart = "always"
 backoff = {initial = "1h", max = "1h"}
 `)
 	defer stop()
+	s.WriteFile("go", "now")
 	harness.Eventually(t, "late has failed", func() bool { return statusOf(t, s)["late"].State == "backoff" })
 	r := s.Want(1, "supervise", "status")
 	if !regexp.MustCompile(`(?m)^late +backoff +- +- +0 +- +- +- +3 `).MatchString(r.Stdout) {

@@ -220,7 +220,7 @@ func TestCheckLong(t *testing.T) {
 	if got := problems(supervise.Config{Process: processes(specs...)}); got != nil {
 		t.Errorf("got %s", got)
 	}
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > 20*time.Second { // squared, it would be minutes
 		t.Errorf("%d processes took %v", n, took)
 	}
 }
