@@ -135,7 +135,8 @@ func exampleFixture(t *testing.T, s *harness.Sandbox, example string) {
 	s.Setenv("EDITOR", "cat")
 	for name, content := range map[string]string{
 		"Procfile": "web: echo up; exec sleep 1000\nworker: exec sleep 1000\n", "supervisord.conf": "[program:web]\ncommand=sleep 1000\n",
-		".env": "A=1\n", "local.env": "B=2\n", "prod.env": "C=3\n",
+		"photo.jpg": "light",
+		".env":      "A=1\n", "local.env": "B=2\n", "prod.env": "C=3\n",
 		"params.json": `{"year": 2026}`, "tasks.jsonl": `{"type": "report", "in": "5m"}` + "\n",
 	} {
 		s.WriteFile(name, content)
@@ -145,7 +146,10 @@ func exampleFixture(t *testing.T, s *harness.Sandbox, example string) {
 	}
 	config := exampleConfig()
 	if strings.Contains(example, "supervise scale") {
-		config = strings.ReplaceAll(config, "command =", "instances = 1\ncommand =")
+		config = regexp.MustCompile(`(?m)^\[supervise\.process\..*`).ReplaceAllString(config, "$0\ninstances = 1")
+	}
+	if strings.Contains(example, "procops worker") {
+		config += fmt.Sprintf("[worker]\nservers = ['%s']\n", harness.Loopback(exampleJobServer(t, s)))
 	}
 	for _, name := range []string{"procops.toml", "app.toml", "new.toml"} {
 		s.WriteFile(name, config)
@@ -164,7 +168,21 @@ func exampleFixture(t *testing.T, s *harness.Sandbox, example string) {
 	if strings.Contains(example, "tasks work") {
 		s.Want(0, "tasks", "push", "report")
 	}
+	if strings.Contains(example, "worker job --unique") {
+		s.Want(0, "worker", "submit", "report", "--unique", "monthly", "--at", "2099-01-01")
+	}
 	s.Want(0, "events", "emit", "deploy.done")
+}
+
+// exampleJobServer starts a Gearman server with a worker for each function that the
+// examples wait for, and returns its port.
+func exampleJobServer(t *testing.T, s *harness.Sandbox) (port int) {
+	t.Helper()
+	port = gearmand(t, s)
+	for _, function := range []string{"reverse", "resize", "report"} {
+		gearmanWorker(s, port, function, "cat")
+	}
+	return port
 }
 
 // startsSupervisor reports whether an example needs that none runs.
@@ -189,6 +207,10 @@ func elsewhere(example string) string {
 		"go test ./integration", "true",
 		"| less", "| cat",
 		" | jq .text", "",
+		"./procops supervise upgrade", "procops supervise upgrade",
+		"--program /opt/procops/procops", "--program $(command -v procops)",
+		"127.0.0.1:4730//H:host:12", "$(procops worker submit mail)",
+		"--server queue1 --server queue2:4731", "",
 		"01KB0V6M3G7Q9WJ2Y4T8XN5RCE", "$(procops tasks push report)",
 		"--param too=ann", "",
 		"--ready --timeout 30s", "--ready --timeout 30s && procops supervise stop",

@@ -252,7 +252,8 @@ func TestTermDuringAnUpgrade(t *testing.T) {
 func TestUpgradeThatFails(t *testing.T) {
 	t.Parallel()
 	u := newUpgrading(t, upgradeTree)
-	u.s.Want(0, "supervise", "wait", "--timeout", "20s", "counter")
+	u.p.WaitLine(`"type":"supervise.process.backoff".*"subject":"backoff"`)
+	u.p.WaitLine(`"type":"supervise.process.fatal".*"subject":"grumbler"`)
 	before := statusOf(t, u.s)
 	text := u.s.WriteFile("text", "hello")
 	vanishes := u.s.WriteFile("vanishes", "#!/bin/sh\necho procops can go on with this tree\nrm \"$0\"\n")
