@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"procops/internal/proc"
@@ -77,24 +77,53 @@ func follow(targets []*output, hear func(LogLine)) (cancel func()) {
 // live is what a follower has heard and not yet passed on.
 type live struct {
 	queue  chan LogLine
-	missed atomic.Uint64
+	mu     sync.Mutex
+	missed uint64  // lines after those in the queue
+	newest LogLine // of the missed
 }
 
+// hear queues a line, behind word of those that were missed before it.
 func (l *live) hear(line LogLine) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.missed > 0 && l.offer(l.gap()) {
+		l.missed = 0
+	}
+	if l.missed > 0 || !l.offer(line) {
+		l.missed, l.newest = l.missed+1, line
+	}
+}
+
+func (l *live) offer(line LogLine) bool {
 	select {
 	case l.queue <- line:
+		return true
 	default:
-		l.missed.Add(1)
+		return false
+	}
+}
+
+// gap tells a follower that lines are missing.
+func (l *live) gap() LogLine {
+	return LogLine{
+		Time: l.newest.Time, Name: l.newest.Name, Stream: proc.Stderr.String(),
+		Text: fmt.Sprintf("procops dropped %d lines here: they were not read as fast", l.missed),
 	}
 }
 
 // heard takes what was heard so far.
 func (l *live) heard() (lines []LogLine) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for {
 		select {
 		case line := <-l.queue:
 			lines = append(lines, line)
 		default:
+			if l.missed > 0 {
+				lines = append(lines, l.gap())
+				l.missed = 0
+			}
 			return lines
 		}
 	}
@@ -175,19 +204,24 @@ func (s *Supervisor) follow(ctx context.Context, live *live, emit func(LogLine) 
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return s.lastWords(live, emit)
 		case <-s.done:
-			return emitAll(emit, live.heard())
+			return s.lastWords(live, emit)
 		case l := <-live.queue:
-			if n := live.missed.Swap(0); n > 0 {
-				if err := emit(missedLine(l, n)); err != nil {
-					return err
-				}
-			}
 			if err := emit(l); err != nil {
 				return err
 			}
 		}
+	}
+}
+
+// lastWords passes on what a follower has not got of a supervisor that has ended.
+func (s *Supervisor) lastWords(live *live, emit func(LogLine) error) error {
+	select {
+	case <-s.done:
+		return emitAll(emit, live.heard())
+	default:
+		return nil // it is the follower who has gone
 	}
 }
 
@@ -211,9 +245,4 @@ func (s *Supervisor) ReopenLogs(ctx context.Context) error {
 		errs = append(errs, o.reopen())
 	}
 	return errors.Join(errs...)
-}
-
-// missedLine tells a follower that lines are missing before l.
-func missedLine(l LogLine, n uint64) LogLine {
-	return LogLine{Time: l.Time, Name: l.Name, Stream: proc.Stderr.String(), Text: fmt.Sprintf("procops dropped %d lines here: they were not read as fast", n)}
 }

@@ -44,3 +44,28 @@ func TestLogThatCannotBeRead(t *testing.T) {
 		t.Errorf("got %q, %v", got, err)
 	}
 }
+
+// TestMissedLinesAreTold has a follower miss lines in between and at the end.
+func TestMissedLinesAreTold(t *testing.T) {
+	l := &live{queue: make(chan LogLine, 3)}
+	hear := func(texts ...string) {
+		for _, text := range texts {
+			l.hear(LogLine{Name: "p", Text: text})
+		}
+	}
+	hear("1", "2", "3", "4", "5")
+	<-l.queue
+	<-l.queue
+	hear("6", "7", "8")
+	var got []string
+	for _, line := range l.heard() {
+		got = append(got, line.Name+":"+line.Text)
+	}
+	const missed = "p:procops dropped 2 lines here: they were not read as fast"
+	if want := []string{"p:3", missed, "p:6", missed}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if rest := l.heard(); len(rest) != 0 {
+		t.Errorf("%v is left", rest)
+	}
+}
