@@ -14,8 +14,13 @@ import (
 	"procops/integration/harness"
 )
 
-// idleTime is how long the supervisors are watched while nothing happens.
-const idleTime = time.Minute
+const (
+	// idleTime is how long the supervisors are watched while nothing happens.
+	idleTime = time.Minute
+	// settling is what they get before: procops looks once at each process that has
+	// run for healthy_after, 10 s.
+	settling = 15 * time.Second
+)
 
 // idler is a supervisor with nothing to do.
 type idler struct {
@@ -41,7 +46,7 @@ func TestIdle(t *testing.T) {
 		i.start(t)
 		idlers = append(idlers, i)
 	}
-	<-time.After(5 * time.Second) // what a start leaves to be done later
+	<-time.After(settling)
 	for _, i := range idlers {
 		i.before = i.look(t)
 	}

@@ -45,7 +45,7 @@ func loggers() []logger {
 			return []string{"sh", "-c", pipeline("svlogd -tt log")}
 		}},
 		{"s6-log", func(_ *testing.T, _ *harness.Sandbox) []string {
-			return []string{"sh", "-c", pipeline(fmt.Sprintf("s6-log n1000 s%d T log", logFile))}
+			return []string{"sh", "-c", pipeline(fmt.Sprintf("s6-log n1000 s%d T ./log", logFile))}
 		}},
 	}
 }

@@ -32,8 +32,8 @@ func peers() []peer {
 	return []peer{
 		{name: "procops", kills: 100, stop: syscall.SIGTERM, command: procopsCommand},
 		{name: "runsvdir", kills: 100, stop: syscall.SIGHUP, command: runsvdirCommand},
-		{name: "s6-svscan", kills: 100, stop: syscall.SIGTERM, command: s6Command},
-		// It restarts once a second: a few kills are enough to see that.
+		// These restart once a second: a few kills are enough to see that.
+		{name: "s6-svscan", kills: 9, stop: syscall.SIGTERM, command: s6Command},
 		{name: "supervisord", kills: 9, stop: syscall.SIGTERM, command: supervisordCommand},
 	}
 }
