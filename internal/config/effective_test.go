@@ -167,6 +167,7 @@ history_max_age = "720h"
 
 [heartbeat.h]
 period = "1h30m"
+alert_after = 1
 on_fast = "coalesce"
 
 [worker]

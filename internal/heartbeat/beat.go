@@ -9,6 +9,29 @@ import (
 	"procops/internal/unit"
 )
 
+// Outcome says whether a beat brings good or bad news.
+type Outcome string
+
+// The outcomes.
+const (
+	Good Outcome = "ok"
+	Bad  Outcome = "failed" // a wrapped command failed
+)
+
+// Beat is one sign of life.
+type Beat struct {
+	Number  int64          // running number, from 1
+	Time    time.Time      // when it was recorded
+	Client  Client         // whose sign it is
+	Outcome Outcome        // Good unless a wrapped command failed
+	Message string         // why it is Bad, for people
+	Data    map[string]any // the client's own fields; may be nil
+}
+
+// Lag returns how long before now the beat was. A beat from the future, after
+// the clock was set back, has none.
+func (b *Beat) Lag(now time.Time) time.Duration { return max(0, now.Sub(b.Time)) }
+
 // Sign is a beat on its way into the list.
 type Sign struct {
 	Client Client
@@ -47,8 +70,21 @@ func (l *List) beat(tx *store.Tx, name string, s Sign) (Receipt, error) {
 		return l.tooFast(tx, h)
 	}
 	b := Beat{Time: tx.Now(), Client: s.Client, Outcome: Good, Data: s.Data}
-	number, err := saveBeat(tx, name, b)
+	number, err := l.saveSign(tx, h, b, "")
 	return Receipt{Number: number, Time: tx.Now(), Created: created}, err
+}
+
+// saveSign records a beat, and moves the heartbeat by it.
+func (l *List) saveSign(tx *store.Tx, h Heartbeat, b Beat, run string) (number int64, err error) {
+	if number, err = saveBeat(tx, h.Name, b); err != nil {
+		return 0, err
+	}
+	trigger := TriggerSuccess
+	if b.Outcome == Bad {
+		trigger = TriggerFail
+	}
+	h.Last = &b
+	return number, l.live(tx, h, func(t *turn) error { return t.end(trigger, run, b.Time) })
 }
 
 // expect finds the heartbeat, or attaches it if create says so.

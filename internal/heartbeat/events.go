@@ -41,6 +41,45 @@ type lostData struct {
 	Program string `json:"program" doc:"what was run, without its arguments"`
 }
 
+// stateData says how a heartbeat has moved in its life.
+type stateData struct {
+	From    State   `json:"from" doc:"the state before"`
+	To      State   `json:"to" doc:"the state: new, up, late, down, started or paused"`
+	Trigger Trigger `json:"trigger" doc:"what has moved it: success, fail, start, late, overdue, overrun, pause or resume"`
+}
+
+// alertData says what somebody is told.
+type alertData struct {
+	Alert    Alert  `json:"alert" doc:"down, still_down or recovered"`
+	Failures int    `json:"failures,omitempty" doc:"failures and missed beats in a row"`
+	Message  string `json:"message" doc:"why, for people"`
+}
+
+// clockData says how far the wall clock has jumped.
+type clockData struct {
+	Seconds float64 `json:"seconds" doc:"how far it was set on; negative: back"`
+}
+
+// resumedData says for how long nobody has watched.
+type resumedData struct {
+	Seconds float64 `json:"seconds,omitempty" doc:"since the last pass of a monitor; missing if there was none"`
+}
+
+// reactionData says which reaction to an alert has failed.
+type reactionData struct {
+	Alert    Alert  `json:"alert" doc:"down, still_down or recovered"`
+	Reaction string `json:"reaction" doc:"its key: exec, webhook, signal, restart, task, detach or log"`
+	Error    string `json:"error" doc:"why"`
+}
+
+var (
+	eventState    = event.Define[stateData]("heartbeat.state_changed", "A heartbeat has come into another state; the event's time is that of the deadline, not of its detection.")
+	eventAlert    = event.Define[alertData]("heartbeat.alert", "Somebody is to be told that a heartbeat is down, is still down or is up again; the event's time is that of the deadline.")
+	eventClock    = event.Define[clockData]("heartbeat.clock_jumped", "The wall clock was set; the ages of beats stay what they are.")
+	eventResumed  = event.Define[resumedData]("heartbeat.monitor.resumed", "A monitor watches after a time in which none did; what was expected meanwhile is expected anew.")
+	eventReaction = event.Define[reactionData]("heartbeat.reaction_failed", "A reaction to an alert has failed; the next one is tried all the same.")
+)
+
 var (
 	eventAttached     = event.Define[attachData]("heartbeat.attached", "A heartbeat was added to the list of observed ones.")
 	eventDetached     = event.Define[noData]("heartbeat.detached", "A heartbeat was removed from the list of observed ones.")
@@ -56,5 +95,6 @@ func Events() []event.Description {
 	return []event.Description{
 		eventAttached.Describe(), eventDetached.Describe(), eventStatus.Describe(),
 		eventRunStarted.Describe(), eventRunSucceeded.Describe(), eventRunFailed.Describe(), eventRunLost.Describe(),
+		eventState.Describe(), eventAlert.Describe(), eventClock.Describe(), eventResumed.Describe(), eventReaction.Describe(),
 	}
 }

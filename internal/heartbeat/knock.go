@@ -55,27 +55,36 @@ func (l *List) knock(tx *store.Tx, name string) (Knock, error) {
 	if !known {
 		return Knock{}, l.notFound(tx, name)
 	}
-	k := Knock{Time: tx.Now(), Heartbeat: h}
-	if k.Run, err = l.newestRun(tx, name); err != nil {
+	status, message := h.Status(tx.Now())
+	k, err := l.note(tx, h, r, status, message)
+	if err != nil {
 		return Knock{}, err
 	}
-	k.Status, k.Message = judge(h.Last, h.Thresholds, tx.Now())
+	return *k, nil
+}
+
+// note records what a knock has found, unless the newest run knows better.
+func (l *List) note(tx *store.Tx, h Heartbeat, r row, status Status, message string) (k *Knock, err error) {
+	k = &Knock{Time: tx.Now(), Status: status, Message: message, Heartbeat: h}
+	if k.Run, err = l.newestRun(tx, h.Name); err != nil {
+		return nil, err
+	}
 	if k.Run != nil && k.Run.State == RunLost && !k.Run.before(h.Last) {
 		k.Status, k.Message = Critical, "its last run was cut off: procops and the command are gone"
 	}
-	entry := Entry{Name: name, Time: k.Time, Status: k.Status, Message: k.Message}
+	entry := Entry{Name: h.Name, Time: k.Time, Status: k.Status, Message: k.Message}
 	if h.Last != nil {
 		k.Lag = h.Last.Lag(tx.Now())
 		entry.Lag, entry.HasLag = k.Lag, true
 	}
 	if k.ID, err = addHistory(tx, entry, l.retention()); err != nil {
-		return Knock{}, err
+		return nil, err
 	}
 	return k, l.noteStatus(tx, k, r.status)
 }
 
 // noteStatus remembers the status and tells of a change.
-func (l *List) noteStatus(tx *store.Tx, k Knock, before Status) error {
+func (l *List) noteStatus(tx *store.Tx, k *Knock, before Status) error {
 	if k.Status == before {
 		return nil
 	}

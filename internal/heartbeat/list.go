@@ -17,10 +17,12 @@ import (
 type List struct {
 	store *store.Store
 	cfg   Config
+	zones zones
+	clock clock
 }
 
 // New returns the list in st, with what cfg declares.
-func New(st *store.Store, cfg Config) *List { return &List{store: st, cfg: cfg} }
+func New(st *store.Store, cfg Config) *List { return &List{store: st, cfg: cfg, clock: bootClock{}} }
 
 // Heartbeat is one entry of the list.
 type Heartbeat struct {
@@ -28,8 +30,16 @@ type Heartbeat struct {
 	Declared   bool       // by the configuration; otherwise attached
 	Target     Target     // what is expected of it
 	Thresholds Thresholds // as Target and the default period make them
+	State      State      // as of its last beat or of the monitor's last look, whichever is later
+	Since      time.Time  // of the state; zero: not known
+	UUID       string     // its address in the ping API; empty: none yet
 	Last       *Beat      // nil before the first beat
 	Coalesced  int64      // beats that came too fast and were only counted
+
+	life     life
+	pulse    time.Time // when the monitor is to knock; zero: at once
+	expected expectation
+	broken   error // why nothing can be expected of it
 }
 
 // Attach adds a heartbeat to the list. A name that is in it already is a
@@ -178,11 +188,20 @@ func (l *List) heartbeat(r row) Heartbeat {
 	if !declared {
 		target = r.target
 	}
-	return Heartbeat{
+	h := Heartbeat{
 		Name: r.name, Declared: declared, Target: target,
 		Thresholds: target.Thresholds(l.cfg.DefaultPeriod.Std()),
-		Last:       r.last, Coalesced: r.coalesced,
+		State:      r.life.state, Since: r.life.since, UUID: target.UUID,
+		Last: r.last, Coalesced: r.coalesced, life: r.life, pulse: r.pulse,
 	}
+	if h.UUID == "" {
+		h.UUID = r.uuid
+	}
+	if h.State == "" {
+		h.State, h.life.state = StateNew, StateNew
+	}
+	h.expected, h.broken = l.expectation(target)
+	return h
 }
 
 // notFound says that a heartbeat is not in the list, and which one is nearest.

@@ -13,8 +13,10 @@ import (
 
 // testClock is a clock that stands still until it is moved.
 type testClock struct {
-	mu  sync.Mutex
-	now time.Time
+	mu    sync.Mutex
+	now   time.Time
+	jumps time.Duration // how far the wall clock was set, all together
+	boot  string
 }
 
 func newTestClock() *testClock {
@@ -31,6 +33,21 @@ func (c *testClock) move(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = c.now.Add(d)
+}
+
+// sinceBoot is the test's clock that nobody sets: it goes with the wall clock but for
+// jumps.
+func (c *testClock) sinceBoot() (string, time.Duration, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.boot, c.now.Sub(newTestClock().now) + time.Hour - c.jumps, nil
+}
+
+// jump sets the wall clock.
+func (c *testClock) jump(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now, c.jumps = c.now.Add(d), c.jumps+d
 }
 
 // world is a list in a new state directory.
@@ -52,7 +69,9 @@ func newWorld(tb testing.TB, cfg Config) *world {
 			tb.Error(err)
 		}
 	})
-	return &world{List: New(st, cfg), t: tb, clock: clock}
+	list := New(st, cfg)
+	list.clock = clock
+	return &world{List: list, t: tb, clock: clock}
 }
 
 func (w *world) must(err error) {

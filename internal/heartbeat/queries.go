@@ -20,10 +20,14 @@ type row struct {
 	status    Status // of the last knock
 	coalesced int64
 	last      *Beat
+	uuid      string
+	life      life
+	pulse     time.Time // when it is to be knocked at; zero: at once
 }
 
 const selectRow = `SELECT name, attached_at IS NOT NULL, target, status, coalesced,
-	number, beat_time, uptime, memory, pid, outcome, message, data FROM heartbeats`
+	number, beat_time, uptime, memory, pid, outcome, message, data,
+	uuid, state, since, base, armed, started, run, failures, alerted, next, until, pulse FROM heartbeats`
 
 func loadAll(tx *store.Tx) (rows []row, err error) {
 	found, err := tx.Query(selectRow + " ORDER BY name")
@@ -58,15 +62,19 @@ func scanRow(from scanner) (row, error) {
 		b                                 Beat
 		target                            string
 		beatTime, uptime, memory, process sql.NullInt64
-		outcome, message, data            sql.NullString
+		outcome, message, data, uuid      sql.NullString
+		f                                 = &r.life
 	)
 	err := from.Scan(&r.name, &r.attached, &target, &r.status, &r.coalesced,
-		&b.Number, &beatTime, &uptime, &memory, &process, &outcome, &message, &data)
+		&b.Number, &beatTime, &uptime, &memory, &process, &outcome, &message, &data,
+		&uuid, &f.state, (*moment)(&f.since), (*moment)(&f.base), (*moment)(&f.armed), (*moment)(&f.started), &f.run,
+		&f.failures, &f.alerted, (*moment)(&f.next), (*moment)(&f.until), (*moment)(&r.pulse))
 	if err != nil {
 		return row{}, fmt.Errorf("cannot read heartbeat: %w", err)
 	}
+	r.uuid = uuid.String
 	if err := json.Unmarshal([]byte(target), &r.target); err != nil {
-		return row{}, fmt.Errorf("cannot read what heartbeat %q was attached with: %w", r.name, err)
+		return r, fmt.Errorf("cannot read what heartbeat %q was attached with: %w", r.name, err)
 	}
 	if !beatTime.Valid {
 		return r, nil
@@ -76,7 +84,7 @@ func scanRow(from scanner) (row, error) {
 	b.Outcome, b.Message = Outcome(outcome.String), message.String
 	if data.Valid {
 		if err := json.Unmarshal([]byte(data.String), &b.Data); err != nil {
-			return row{}, fmt.Errorf("cannot read the data of heartbeat %q: %w", r.name, err)
+			return r, fmt.Errorf("cannot read the data of heartbeat %q: %w", r.name, err)
 		}
 	}
 	r.last = &b
@@ -96,8 +104,8 @@ func attach(tx *store.Tx, name string, target Target) (added bool, err error) {
 		return false, fmt.Errorf("cannot attach heartbeat %q: %w", name, err)
 	}
 	now := tx.Now().UnixMicro()
-	done, err := tx.Exec("INSERT OR IGNORE INTO heartbeats (name, attached_at, target, created_at, updated_at) VALUES (?, ?, ?, ?, ?)",
-		name, now, string(raw), now, now)
+	done, err := tx.Exec("INSERT OR IGNORE INTO heartbeats (name, attached_at, target, created_at, updated_at, uuid, due) VALUES (?, ?, ?, ?, ?, ?, 0)",
+		name, now, string(raw), now, now, newUUID())
 	return changed(done, err, "attach", name)
 }
 

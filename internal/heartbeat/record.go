@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
 	"time"
 
 	"procops/internal/proc"
@@ -47,13 +48,21 @@ func (l *List) startRun(ctx context.Context, r Run) (id int64, err error) {
 		return 0, fmt.Errorf("cannot identify this process: %w", err)
 	}
 	err = l.store.Update(ctx, func(tx *store.Tx) error {
-		if _, _, err := l.expect(tx, r.Name, true); err != nil {
+		h, _, err := l.expect(tx, r.Name, true)
+		if err != nil {
 			return err
 		}
 		if err := l.settleLost(tx, r.Name); err != nil {
 			return err
 		}
 		if id, err = addRun(tx, r, l.retention()); err != nil {
+			return err
+		}
+		if err := ensureRow(tx, r.Name); err != nil {
+			return err
+		}
+		begin := func(t *turn) error { return t.begin(runName(id), tx.Now()) }
+		if err := l.live(tx, h, begin); err != nil {
 			return err
 		}
 		tx.Emit(eventRunStarted.New(r.Name, runData{Run: id, Program: r.Program, PID: r.by.PID}))
@@ -66,7 +75,8 @@ func (l *List) startRun(ctx context.Context, r Run) (id int64, err error) {
 // start could not be recorded (its ID is 0) is recorded as a whole.
 func (l *List) endRun(ctx context.Context, r Run, client Client) error {
 	return l.store.Update(ctx, func(tx *store.Tx) error {
-		if _, _, err := l.expect(tx, r.Name, true); err != nil {
+		h, _, err := l.expect(tx, r.Name, true)
+		if err != nil {
 			return err
 		}
 		ended := r
@@ -85,7 +95,7 @@ func (l *List) endRun(ctx context.Context, r Run, client Client) error {
 		if r.State == RunFailed {
 			b.Outcome, t = Bad, eventRunFailed
 		}
-		if _, err := saveBeat(tx, r.Name, b); err != nil {
+		if _, err := l.saveSign(tx, h, b, runName(ended.ID)); err != nil {
 			return err
 		}
 		tx.Emit(t.New(r.Name, endData{
@@ -95,6 +105,9 @@ func (l *List) endRun(ctx context.Context, r Run, client Client) error {
 		return nil
 	})
 }
+
+// runName is the id of a run of a wrapped command in the life of its heartbeat.
+func runName(id int64) string { return strconv.FormatInt(id, 10) }
 
 // settleLost marks the runs whose wrapper no longer exists.
 func (l *List) settleLost(tx *store.Tx, name string) error {

@@ -55,7 +55,9 @@ func TestRunPassesTheExitCodeOn(t *testing.T) {
 	if n := s.knockOne("job").Heartbeat.Last.Number; n != 6 {
 		t.Errorf("%d beats for 6 runs", n)
 	}
-	want := "heartbeat.attached job|heartbeat.run.started job|heartbeat.run.succeeded job|heartbeat.status_changed job|heartbeat.run.started job|heartbeat.run.failed job"
+	want := "heartbeat.attached job|heartbeat.state_changed job|heartbeat.run.started job|" +
+		"heartbeat.state_changed job|heartbeat.run.succeeded job|heartbeat.status_changed job|" +
+		"heartbeat.state_changed job|heartbeat.run.started job|heartbeat.state_changed job|heartbeat.alert job|heartbeat.run.failed job"
 	if got := strings.Join(s.events(), "|"); !strings.HasPrefix(got, want) {
 		t.Errorf("events %s", got)
 	}

@@ -3,115 +3,84 @@ package heartbeat
 import (
 	"fmt"
 	"slices"
-	"time"
-
-	"procops/internal/unit"
 )
 
-// Status is what a knock finds.
-type Status string
+// State is where a heartbeat is in its life.
+type State string
 
-// The statuses.
+// The states of a heartbeat.
 const (
-	OK       Status = "ok"
-	Warning  Status = "warning"
-	Critical Status = "critical"
-	Unknown  Status = "unknown"
+	StateNew     State = "new"     // no beat yet
+	StateUp      State = "up"      // it beats as expected
+	StateLate    State = "late"    // a beat is overdue, within the grace
+	StateDown    State = "down"    // no beat within the grace, or a failure
+	StateStarted State = "started" // a run is under way
+	StatePaused  State = "paused"  // nothing is expected
 )
 
-// ExitCode returns the code of the monitoring-plugin protocol: 0 OK,
-// 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
-func (s Status) ExitCode() int {
-	switch s {
-	case OK:
-		return 0
-	case Warning:
-		return 1
-	case Critical:
-		return 2
+// States lists all states in the order of docs/states.md.
+func States() []State {
+	return []State{StateNew, StateUp, StateLate, StateDown, StateStarted, StatePaused}
+}
+
+// Trigger is what moves a heartbeat from state to state.
+type Trigger string
+
+// The triggers.
+const (
+	TriggerSuccess Trigger = "success" // a beat, or the good end of a run
+	TriggerFail    Trigger = "fail"    // the client says that it has failed
+	TriggerStart   Trigger = "start"   // a run has begun
+	TriggerLate    Trigger = "late"    // the time of the next beat has come
+	TriggerOverdue Trigger = "overdue" // the grace after that is over
+	TriggerOverrun Trigger = "overrun" // a run takes longer than it may
+	TriggerPause   Trigger = "pause"   // nothing is to be expected
+	TriggerResume  Trigger = "resume"  // the end of a pause
+)
+
+// Triggers lists all triggers in the order of docs/states.md.
+func Triggers() []Trigger {
+	return []Trigger{
+		TriggerSuccess, TriggerFail, TriggerStart, TriggerLate,
+		TriggerOverdue, TriggerOverrun, TriggerPause, TriggerResume,
+	}
+}
+
+// What stands in the table where no state follows. They have no type, because
+// they are no states.
+const (
+	stay  = "-" // the trigger may come and changes nothing
+	never = "!" // the trigger cannot come; if it does, there is a defect
+)
+
+// table is total: a row for each state, a column for each trigger, in the orders
+// of States and Triggers. What comes by itself (late, overdue, overrun) comes when
+// life.deadline says so, and only in the states that have such a deadline.
+func table() [6][8]State {
+	return [6][8]State{
+		//            success  fail       start         late       overdue    overrun    pause        resume
+		/* new     */ {StateUp, StateDown, StateStarted, never, never, never, StatePaused, stay},
+		/* up      */ {StateUp, StateDown, StateStarted, StateLate, never, never, StatePaused, stay},
+		/* late    */ {StateUp, StateDown, StateStarted, never, StateDown, never, StatePaused, stay},
+		/* down    */ {StateUp, StateDown, StateStarted, never, StateDown, never, StatePaused, stay},
+		/* started */ {StateUp, StateDown, StateStarted, never, never, StateDown, StatePaused, stay},
+		/* paused  */ {StateUp, StateDown, StateStarted, never, never, never, StatePaused, StateNew},
+	}
+}
+
+// transition returns the state after t, which is s itself where t changes
+// nothing. An error means a defect: t cannot come in state s.
+func transition(s State, t Trigger) (State, error) {
+	row, column := slices.Index(States(), s), slices.Index(Triggers(), t)
+	if row < 0 || column < 0 {
+		return s, fmt.Errorf("there is no state %q or no trigger %q", s, t)
+	}
+	switch next := table()[row][column]; next {
+	case stay:
+		return s, nil
+	case never:
+		return s, fmt.Errorf("trigger %q cannot come in state %q", t, s)
 	default:
-		return 3
+		return next, nil
 	}
-}
-
-// Worst returns the status that matters most: critical, then warning, then
-// unknown, then ok. Of none it is unknown.
-func Worst(statuses ...Status) Status {
-	for _, s := range []Status{Critical, Warning, Unknown, OK} {
-		if slices.Contains(statuses, s) {
-			return s
-		}
-	}
-	return Unknown
-}
-
-// Outcome says whether a beat brings good or bad news.
-type Outcome string
-
-// The outcomes.
-const (
-	Good Outcome = "ok"
-	Bad  Outcome = "failed" // a wrapped command failed
-)
-
-// Beat is one sign of life.
-type Beat struct {
-	Number  int64          // running number, from 1
-	Time    time.Time      // when it was recorded
-	Client  Client         // whose sign it is
-	Outcome Outcome        // Good unless a wrapped command failed
-	Message string         // why it is Bad, for people
-	Data    map[string]any // the client's own fields; may be nil
-}
-
-// Lag returns how long before now the beat was. A beat from the future, after
-// the clock was set back, has none.
-func (b *Beat) Lag(now time.Time) time.Duration { return max(0, now.Sub(b.Time)) }
-
-// Status returns what a knock at a time would find, and why, but for the runs of
-// a wrapped command.
-func (h Heartbeat) Status(now time.Time) (Status, string) { return judge(h.Last, h.Thresholds, now) }
-
-// judge says what the last beat, nil if there is none, means at a time.
-func judge(last *Beat, limits Thresholds, now time.Time) (Status, string) {
-	if last == nil {
-		return Unknown, "no beat yet"
-	}
-	lag := last.Lag(now)
-	age := "beat " + ago(lag)
-	switch {
-	case last.Outcome == Bad:
-		return Critical, fmt.Sprintf("%s, %s", last.Message, ago(lag))
-	case lag > limits.Critical:
-		return Critical, fmt.Sprintf("%s, critical after %s", age, span(limits.Critical))
-	case lag > limits.Warning:
-		return Warning, fmt.Sprintf("%s, late after %s", age, span(limits.Warning))
-	}
-	return OK, age
-}
-
-func ago(d time.Duration) string { return span(d) + " ago" }
-
-// span writes a duration for people: whole seconds, the two largest units.
-func span(d time.Duration) string {
-	d = d.Truncate(time.Second)
-	for _, u := range []struct {
-		size, next time.Duration
-		name       string
-		nextName   string
-	}{
-		{24 * time.Hour, time.Hour, "d", "h"},
-		{time.Hour, time.Minute, "h", "m"},
-		{time.Minute, time.Second, "m", "s"},
-	} {
-		if d < u.size {
-			continue
-		}
-		text := fmt.Sprintf("%d%s", d/u.size, u.name)
-		if rest := d % u.size / u.next; rest > 0 {
-			text += fmt.Sprintf("%d%s", rest, u.nextName)
-		}
-		return text
-	}
-	return unit.Duration(d).String()
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // clockTick is the length of the kernel's clock tick in /proc; it is 1/100 s for
@@ -40,6 +42,23 @@ func (i Identity) stat() (stat, bool) {
 	}
 	s, err := readStat(i.PID)
 	return s, err == nil && s.start == i.Start && !s.dead()
+}
+
+// Signal sends a signal to that very process. The error is os.ErrProcessDone if it is
+// not there any more.
+func (i Identity) Signal(s Signal) error {
+	fd, err := unix.PidfdOpen(i.PID, 0)
+	if err != nil {
+		return gone(err)
+	}
+	defer unix.Close(fd) //nolint:errcheck // nothing was written to it
+	if !i.Alive() { // looked at after it was opened: now the pid cannot be used again unseen
+		return os.ErrProcessDone
+	}
+	if err := unix.PidfdSendSignal(fd, syscall.Signal(s), nil, 0); err != nil {
+		return gone(err)
+	}
+	return nil
 }
 
 // Usage is what a process uses now, without its children.

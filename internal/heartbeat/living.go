@@ -1,0 +1,81 @@
+package heartbeat
+
+import (
+	"fmt"
+	"time"
+
+	"procops/internal/event"
+	"procops/internal/store"
+)
+
+// live has something happen to a heartbeat, after all that was due before, and keeps
+// what has become of it.
+func (l *List) live(tx *store.Tx, h Heartbeat, what func(*turn) error) error {
+	w, jumped, err := l.look(tx)
+	if err != nil {
+		return err
+	}
+	if jumped {
+		r, err := loadOne(tx, h.Name)
+		if err != nil {
+			return err
+		}
+		h.life, h.pulse = r.life, r.pulse
+	}
+	t := turn{life: h.life, expected: h.expected}
+	if w.watching(tx.Now()) {
+		// Otherwise nobody would be told, and what nobody has watched is no news.
+		if err := t.pass(tx.Now()); err != nil {
+			return err
+		}
+	}
+	if err := what(&t); err != nil {
+		return fmt.Errorf("heartbeat %q: %w", h.Name, err)
+	}
+	return l.keep(tx, h, &t)
+}
+
+// keep records what has happened to a heartbeat.
+func (l *List) keep(tx *store.Tx, h Heartbeat, t *turn) error {
+	for _, c := range t.changes {
+		tx.Emit(at(c.at, eventState.New(h.Name, stateData{From: c.from, To: c.to, Trigger: c.trigger})))
+	}
+	for _, n := range t.notices {
+		message := h.noticeText(t, n)
+		if err := saveAlert(tx, h.Name, n, message); err != nil {
+			return err
+		}
+		tx.Emit(at(n.at, eventAlert.New(h.Name, alertData{Alert: n.alert, Failures: n.failures, Message: message})))
+	}
+	due := earlier(h.pulse, t.deadline())
+	if h.pulse.IsZero() {
+		due = tx.Now() // it was never knocked at: that is done at once
+	}
+	return saveLife(tx, h.Name, t.life, h.pulse, due)
+}
+
+// at dates an event.
+func at(when time.Time, e event.Event) event.Event {
+	e.Time = when
+	return e
+}
+
+// noticeText says why there is an alert, for people.
+func (h Heartbeat) noticeText(t *turn, n notice) string {
+	switch {
+	case n.alert == AlertRecovered:
+		return "it beats again"
+	case n.cause == TriggerOverrun:
+		return "a run has not ended after " + span(h.expected.maxRuntime)
+	default:
+		return h.downText(n.at)
+	}
+}
+
+// earlier returns the earlier of two times, of which each may be zero: none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}

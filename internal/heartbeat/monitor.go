@@ -1,0 +1,257 @@
+package heartbeat
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"procops/internal/store"
+	"procops/internal/unit"
+)
+
+const (
+	// passChunk is how many heartbeats one transaction knocks at: beats that come
+	// meanwhile wait no longer than for these.
+	passChunk = 1000
+	// DefaultInterval is how often a monitor looks for what is due unless told
+	// otherwise.
+	DefaultInterval = time.Second
+	// leastPatience is how long a monitor may be away at least before that counts as
+	// a time in which nobody watched.
+	leastPatience = 30 * time.Second
+	// oncePatience is the same for passes that something else, such as cron, makes.
+	oncePatience = time.Hour
+)
+
+// MonitorOptions say how a monitor works.
+type MonitorOptions struct {
+	Interval time.Duration    // how often it looks; 0 means DefaultInterval
+	Once     bool             // one pass, the reactions to it, and the end
+	OnKnock  func(Knock)      // hears of each knock; may be nil
+	OnPass   func(PassReport) // hears of each pass that has knocked at something; may be nil
+}
+
+// PassReport is what one pass has found.
+type PassReport struct {
+	Knocked int
+	By      map[Status]int
+	Took    time.Duration
+}
+
+// Worst returns the status that matters most of those that were found, OK if
+// nothing was knocked at.
+func (r PassReport) Worst() Status {
+	for _, s := range []Status{Critical, Warning, Unknown} {
+		if r.By[s] > 0 {
+			return s
+		}
+	}
+	return OK
+}
+
+// Monitor knocks at the heartbeats when they are due, sees deadlines pass, and
+// reacts to alerts. There is one at a time for a state directory.
+func (l *List) Monitor(ctx context.Context, deps Deps, opt MonitorOptions) (last PassReport, err error) {
+	if opt.Interval <= 0 {
+		opt.Interval = DefaultInterval
+	}
+	m := &monitor{list: l, opt: opt, courier: newCourier(l, deps)}
+	if opt.Once {
+		return m.once(ctx)
+	}
+	defer m.courier.wait()
+	for {
+		if last, err = m.pass(ctx); err != nil {
+			// A state that cannot be written now may be later; to end would be worse.
+			if ctx.Err() != nil {
+				return last, nil
+			}
+			deps.Log.Error().Err(err).Msg("cannot knock at the heartbeats; it is tried again")
+		}
+		if err := m.courier.deliver(ctx); err != nil && ctx.Err() == nil {
+			deps.Log.Error().Err(err).Msg("cannot read the alerts; it is tried again")
+		}
+		if !m.sleep(ctx) {
+			return last, nil
+		}
+	}
+}
+
+// monitor is a Monitor at work.
+type monitor struct {
+	list    *List
+	opt     MonitorOptions
+	courier *courier
+}
+
+func (m *monitor) once(ctx context.Context) (PassReport, error) {
+	report, err := m.pass(ctx)
+	if err == nil {
+		err = m.courier.deliver(ctx)
+	}
+	m.courier.wait()
+	return report, err
+}
+
+// sleep waits until something may be due; false means that ctx has ended. A timer
+// stands still while the machine sleeps, so it never waits long.
+func (m *monitor) sleep(ctx context.Context) bool {
+	timer := time.NewTimer(m.opt.Interval)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-m.courier.done: // what was held back by it can be delivered now
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// pass knocks at all that is due.
+func (m *monitor) pass(ctx context.Context) (PassReport, error) {
+	began := time.Now()
+	report := PassReport{By: map[Status]int{}}
+	if err := m.list.store.Update(ctx, m.list.watch(m.patience())); err != nil {
+		return report, err
+	}
+	for {
+		var knocks []Knock
+		err := m.list.store.Update(ctx, func(tx *store.Tx) (err error) {
+			knocks, err = m.list.knockDue(tx, passChunk)
+			return err
+		})
+		if err != nil {
+			return report, err
+		}
+		for _, k := range knocks {
+			report.Knocked++
+			report.By[k.Status]++
+			if m.opt.OnKnock != nil {
+				m.opt.OnKnock(k)
+			}
+		}
+		if len(knocks) < passChunk {
+			break
+		}
+	}
+	if report.Took = time.Since(began); report.Knocked > 0 && m.opt.OnPass != nil {
+		m.opt.OnPass(report)
+	}
+	return report, nil
+}
+
+// patience is for how long after a pass the next one is in time.
+func (m *monitor) patience() time.Duration {
+	if m.opt.Once {
+		return oncePatience
+	}
+	return max(leastPatience, 3*m.opt.Interval)
+}
+
+// watch records that a monitor watches. If none has until now, what was expected
+// meanwhile is expected anew.
+func (l *List) watch(patience time.Duration) func(*store.Tx) error {
+	return func(tx *store.Tx) error {
+		w, _, err := l.look(tx)
+		if err != nil {
+			return err
+		}
+		now := tx.Now()
+		if !w.watching(now) {
+			var data resumedData
+			if !w.watched.IsZero() {
+				data.Seconds = now.Sub(w.watched).Round(time.Millisecond).Seconds()
+			}
+			tx.Emit(eventResumed.New("", data))
+			if err := l.resume(tx); err != nil {
+				return err
+			}
+		}
+		w.watched, w.until = now, now.Add(patience)
+		return saveWatch(tx, w)
+	}
+}
+
+// resume has all that was due while nobody watched be expected anew.
+func (l *List) resume(tx *store.Tx) error {
+	for name := range l.cfg.Heartbeats {
+		if err := ensureRow(tx, name); err != nil {
+			return err
+		}
+	}
+	rows, err := loadDue(tx, -1)
+	if err != nil {
+		return err
+	}
+	for _, r := range rows {
+		if r.err != nil {
+			continue // the knock will tell
+		}
+		h := l.heartbeat(r.row)
+		t := turn{life: h.life, expected: h.expected}
+		if at := t.deadline(); at.IsZero() || !at.Before(tx.Now()) || t.state == StatePaused || t.state == StateDown {
+			continue
+		}
+		t.rearm(tx.Now())
+		if err := l.keep(tx, h, &t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// knockDue knocks at those that are due, at most limit.
+func (l *List) knockDue(tx *store.Tx, limit int) (knocks []Knock, err error) {
+	rows, err := loadDue(tx, limit)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range rows {
+		k, err := l.knockRow(tx, r)
+		if err != nil {
+			return nil, err
+		}
+		if k != nil {
+			knocks = append(knocks, *k)
+		}
+	}
+	return knocks, nil
+}
+
+// knockRow knocks at a heartbeat that is due, and sets its next time. A row that
+// cannot be read is unknown and keeps nothing else from being knocked at.
+func (l *List) knockRow(tx *store.Tx, r dueRow) (*Knock, error) {
+	if _, declared := l.cfg.Heartbeats[r.name]; !declared && !r.attached {
+		return nil, setDue(tx, r.name, time.Time{}) // it is not in the list (any more)
+	}
+	h := l.heartbeat(r.row)
+	h.pulse = tx.Now().Add(h.expected.pulse)
+	if r.err != nil {
+		h.broken = r.err
+	}
+	if h.broken != nil {
+		k, err := l.note(tx, h, r.row, Unknown, h.broken.Error())
+		return k, errors.Join(err, setDue(tx, r.name, h.pulse))
+	}
+	t := turn{life: h.life, expected: h.expected}
+	if err := t.pass(tx.Now()); err != nil {
+		return nil, fmt.Errorf("heartbeat %q: %w", r.name, err)
+	}
+	status, message := h.judge(t.life, tx.Now())
+	k, err := l.note(tx, h, r.row, status, message)
+	if err != nil {
+		return nil, err
+	}
+	return k, l.keep(tx, h, &t)
+}
+
+// String says for people what a pass has found.
+func (r PassReport) String() string {
+	text := fmt.Sprintf("knocked at %d in %s:", r.Knocked, unit.Duration(r.Took.Round(time.Millisecond)))
+	for _, s := range []Status{OK, Warning, Critical, Unknown} {
+		text += fmt.Sprintf(" %d %s", r.By[s], s)
+	}
+	return text
+}
