@@ -16,6 +16,7 @@ type Config struct {
 	DefaultPeriod unit.Duration     `toml:"default_period" default:"1d" doc:"period of every heartbeat that has none of its own"`
 	HistoryKeep   int               `toml:"history_keep" default:"1000" doc:"how many knocks the history keeps for each heartbeat"`
 	HistoryMaxAge unit.Duration     `toml:"history_max_age" default:"30d" doc:"knocks older than this leave the history; 0: no limit of age"`
+	Storage       string            `toml:"storage" path:"true" doc:"storage of every heartbeat that has none of its own; default: none"`
 	Heartbeats    map[string]Target `toml:"*" doc:"the heartbeats, by name"`
 }
 
@@ -28,6 +29,7 @@ type Target struct {
 	CriticalAfter unit.Duration `toml:"critical_after" json:"critical_after,omitempty" doc:"a last beat older than this is critical; default: 3 times the period"`
 	MinInterval   unit.Duration `toml:"min_interval" json:"min_interval,omitempty" doc:"beats that follow the last one sooner than this are too fast; 0: no beat is"`
 	OnFast        OnFast        `toml:"on_fast" json:"on_fast,omitempty" default:"coalesce" doc:"what becomes of a beat that is too fast: coalesce (accepted and counted, but the last beat stays) or refuse"`
+	Storage       string        `toml:"storage" path:"true" json:"storage,omitempty" doc:"directory whose file NAME.json holds the last beat for clients and monitors other than procops, each of which may write and read it; default: storage of [heartbeat]"`
 }
 
 // OnFast says what becomes of a beat that follows the last one too soon.

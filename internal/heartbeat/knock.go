@@ -59,7 +59,7 @@ func (l *List) knock(tx *store.Tx, name string) (Knock, error) {
 	if k.Run, err = l.newestRun(tx, name); err != nil {
 		return Knock{}, err
 	}
-	k.Status, k.Message = judge(h.Last, h.Thresholds, tx.Now())
+	k.Status, k.Message = h.Status(tx.Now())
 	if k.Run != nil && k.Run.State == RunLost && !k.Run.before(h.Last) {
 		k.Status, k.Message = Critical, "its last run was cut off: procops and the command are gone"
 	}

@@ -30,6 +30,8 @@ type Heartbeat struct {
 	Thresholds Thresholds // as Target and the default period make them
 	Last       *Beat      // nil before the first beat
 	Coalesced  int64      // beats that came too fast and were only counted
+	file       jsonFile   // where else its last beat is
+	unread     error      // why that cannot be read
 }
 
 // Attach adds a heartbeat to the list. A name that is in it already is a
@@ -124,6 +126,9 @@ func (l *List) DetachAll(ctx context.Context) (names []string, err error) {
 func (l *List) All(ctx context.Context, tags []string) (all []Heartbeat, err error) {
 	err = l.store.View(ctx, func(tx *store.Tx) error {
 		all, err = l.load(tx)
+		for i, h := range all {
+			all[i] = l.withFile(tx, h)
+		}
 		return err
 	})
 	return slices.DeleteFunc(all, func(h Heartbeat) bool { return !h.Target.hasTags(tags) }), err
@@ -169,7 +174,10 @@ func (l *List) find(tx *store.Tx, name string) (h Heartbeat, r row, known bool, 
 		return Heartbeat{}, row{}, false, err
 	}
 	_, declared := l.cfg.Heartbeats[name]
-	return l.heartbeat(r), r, declared || r.attached, nil
+	if h = l.heartbeat(r); declared || r.attached {
+		h = l.withFile(tx, h)
+	}
+	return h, r, declared || r.attached, nil
 }
 
 // heartbeat makes the list's entry of a row; the configuration has the last word.

@@ -70,7 +70,12 @@ func (b *Beat) Lag(now time.Time) time.Duration { return max(0, now.Sub(b.Time))
 
 // Status returns what a knock at a time would find, and why, but for the runs of
 // a wrapped command.
-func (h Heartbeat) Status(now time.Time) (Status, string) { return judge(h.Last, h.Thresholds, now) }
+func (h Heartbeat) Status(now time.Time) (Status, string) {
+	if why, is := h.unknowable(); is {
+		return Unknown, why
+	}
+	return judge(h.Last, h.Thresholds, now)
+}
 
 // judge says what the last beat, nil if there is none, means at a time.
 func judge(last *Beat, limits Thresholds, now time.Time) (Status, string) {
