@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -98,6 +99,7 @@ func attachCommand(io IO) *cli.Command {
 			&cli.StringFlag{Name: "critical-after", Usage: "a last beat older than this `TIME` is critical (default: 3 periods)"},
 			&cli.StringFlag{Name: "min-interval", Usage: "beats that follow the last one within this `TIME` are too fast"},
 			&cli.StringFlag{Name: "on-fast", Usage: "what becomes of those: `coalesce` (count them only) or refuse", Value: "coalesce"},
+			&cli.StringFlag{Name: "storage", Usage: "`DIR`ectory whose file NAME.json holds the last beat for programs other than procops"},
 		},
 		Action: func(c *cli.Context) error {
 			names, err := args(c, 1, 1, "the NAME of a heartbeat")
@@ -122,6 +124,13 @@ func attachCommand(io IO) *cli.Command {
 // targetOf reads the flags of attach.
 func targetOf(c *cli.Context) (heartbeat.Target, error) {
 	target := heartbeat.Target{Description: c.String("description"), Tags: c.StringSlice("tag")}
+	if dir := c.String("storage"); dir != "" {
+		absolute, err := filepath.Abs(dir)
+		if err != nil {
+			return target, fault.Wrap(fault.Failure, err, "%s: cannot find --storage %q", commandName(c), dir)
+		}
+		target.Storage = absolute
+	}
 	for name, into := range map[string]interface{ UnmarshalText([]byte) error }{
 		"period":         &target.Period,
 		"warn-after":     &target.WarnAfter,

@@ -124,7 +124,7 @@ func (g *referenceGuide) table(path string, typ reflect.Type, doc string) {
 }
 
 func (g *referenceGuide) row(f *bind.Field) {
-	if f.Rest || below(f.Type).Kind() == reflect.Struct && f.Type.Kind() != reflect.Slice {
+	if typ := below(f.Type); f.Rest || typ.Kind() == reflect.Struct && !readsText(typ) && f.Type.Kind() != reflect.Slice {
 		return // has a table of its own
 	}
 	doc, fallback, _ := strings.Cut(f.Doc, "; default: ")
@@ -199,7 +199,7 @@ func typeName(typ reflect.Type) string {
 		return "name or table"
 	}
 	if readsText(typ) && typ.Kind() != reflect.String {
-		return strings.ToLower(typ.Name())
+		return strings.ToLower(strings.Replace(typ.Name(), "Expression", "cron expression", 1))
 	}
 	switch typ.Kind() {
 	case reflect.Slice:

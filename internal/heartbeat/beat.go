@@ -45,6 +45,7 @@ type Receipt struct {
 	Time      time.Time // of the last beat
 	Created   bool      // the heartbeat was attached by this beat
 	Coalesced bool      // the beat came too fast: it was counted, and the last one stays
+	file      jsonFile  // where else the beat belongs
 }
 
 // Beat records a beat. A name that is not in the list is a fault.NotFound
@@ -58,6 +59,9 @@ func (l *List) Beat(ctx context.Context, name string, s Sign) (receipt Receipt, 
 		receipt, err = l.beat(tx, name, s)
 		return err
 	})
+	if err == nil && !receipt.Coalesced {
+		err = receipt.file.write(Beat{Time: receipt.Time, Client: s.Client})
+	}
 	return receipt, err
 }
 
@@ -71,7 +75,7 @@ func (l *List) beat(tx *store.Tx, name string, s Sign) (Receipt, error) {
 	}
 	b := Beat{Time: tx.Now(), Client: s.Client, Outcome: Good, Data: s.Data}
 	number, err := l.saveSign(tx, h, b, "")
-	return Receipt{Number: number, Time: tx.Now(), Created: created}, err
+	return Receipt{Number: number, Time: tx.Now(), Created: created, file: h.file}, err
 }
 
 // saveSign records a beat, and moves the heartbeat by it.
@@ -100,7 +104,7 @@ func (l *List) expect(tx *store.Tx, name string, create bool) (h Heartbeat, crea
 		return h, false, err
 	}
 	tx.Emit(eventAttached.New(name, attachData{Created: true}))
-	return l.heartbeat(row{name: name}), true, nil
+	return l.withFile(tx, l.heartbeat(row{name: name})), true, nil
 }
 
 // tooFast reports whether a beat at a time would follow the last one too soon.

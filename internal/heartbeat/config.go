@@ -19,6 +19,7 @@ type Config struct {
 	HistoryMaxAge unit.Duration     `toml:"history_max_age" default:"30d" doc:"knocks older than this leave the history; 0: no limit of age"`
 	OnAttack      []Reaction        `toml:"on_attack" doc:"reactions for every heartbeat that has none of its own; see on_attack of a heartbeat"`
 	OnRecovery    []Reaction        `toml:"on_recovery" doc:"reactions for every heartbeat that has none of its own; see on_recovery of a heartbeat"`
+	Storage       string            `toml:"storage" path:"true" doc:"storage of every heartbeat that has none of its own; default: none"`
 	Heartbeats    map[string]Target `toml:"*" doc:"the heartbeats, by name"`
 }
 
@@ -43,12 +44,13 @@ type Target struct {
 	CriticalAfter unit.Duration    `toml:"critical_after" json:"critical_after,omitempty" doc:"a last beat older than this is critical; default: 3 times the period"`
 	MinInterval   unit.Duration    `toml:"min_interval" json:"min_interval,omitempty" doc:"beats that follow the last one sooner than this are too fast; 0: no beat is"`
 	OnFast        OnFast           `toml:"on_fast" json:"on_fast,omitempty" default:"coalesce" doc:"what becomes of a beat that is too fast: coalesce (accepted and counted, but the last beat stays) or refuse"`
+	Storage       string           `toml:"storage" path:"true" json:"storage,omitempty" doc:"directory whose file NAME.json holds the last beat for clients and monitors other than procops, each of which may write and read it; default: storage of [heartbeat]"`
 }
 
 // Maintenance is a time in which no beat is expected.
 type Maintenance struct {
-	Schedule cron.Expression `toml:"schedule" json:"schedule" required:"true" doc:"cron expression of the begins"`
-	Duration unit.Duration   `toml:"duration" json:"duration" required:"true" min:"1s" max:"30d" doc:"how long each lasts"`
+	Schedule *cron.Expression `toml:"schedule" json:"schedule" required:"true" doc:"cron expression of the begins"`
+	Duration unit.Duration    `toml:"duration" json:"duration" required:"true" min:"1s" max:"30d" doc:"how long each lasts"`
 }
 
 // OnFast says what becomes of a beat that follows the last one too soon.

@@ -76,7 +76,9 @@ func (e *expectation) plan(t Target, zone *time.Location) {
 		}
 	}
 	for _, m := range t.Maintenance {
-		e.maintenance = append(e.maintenance, window{schedule{m.Schedule, zone}, m.Duration.Std()})
+		if m.Schedule != nil {
+			e.maintenance = append(e.maintenance, window{schedule{*m.Schedule, zone}, m.Duration.Std()})
+		}
 	}
 }
 

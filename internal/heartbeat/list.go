@@ -39,7 +39,9 @@ type Heartbeat struct {
 	life     life
 	pulse    time.Time // when the monitor is to knock; zero: at once
 	expected expectation
-	broken   error // why nothing can be expected of it
+	broken   error    // why nothing can be expected of it
+	file     jsonFile // where else its last beat is
+	unread   error    // why that cannot be read
 }
 
 // Attach adds a heartbeat to the list. A name that is in it already is a
@@ -134,6 +136,9 @@ func (l *List) DetachAll(ctx context.Context) (names []string, err error) {
 func (l *List) All(ctx context.Context, tags []string) (all []Heartbeat, err error) {
 	err = l.store.View(ctx, func(tx *store.Tx) error {
 		all, err = l.load(tx)
+		for i, h := range all {
+			all[i] = l.withFile(tx, h)
+		}
 		return err
 	})
 	return slices.DeleteFunc(all, func(h Heartbeat) bool { return !h.Target.hasTags(tags) }), err
@@ -179,7 +184,10 @@ func (l *List) find(tx *store.Tx, name string) (h Heartbeat, r row, known bool, 
 		return Heartbeat{}, row{}, false, err
 	}
 	_, declared := l.cfg.Heartbeats[name]
-	return l.heartbeat(r), r, declared || r.attached, nil
+	if h = l.heartbeat(r); declared || r.attached {
+		h = l.withFile(tx, h)
+	}
+	return h, r, declared || r.attached, nil
 }
 
 // heartbeat makes the list's entry of a row; the configuration has the last word.

@@ -54,6 +54,18 @@ func (l *List) keep(tx *store.Tx, h Heartbeat, t *turn) error {
 	return saveLife(tx, h.Name, t.life, h.pulse, due)
 }
 
+// heed has a beat count that the life has not heard of, because it stands in a file.
+func (h Heartbeat) heed(t *turn) error {
+	b := h.Last
+	if h.file == "" || b == nil || b.Outcome == Bad || !b.Time.After(t.base) {
+		return nil
+	}
+	if err := t.pass(b.Time); err != nil {
+		return err
+	}
+	return t.fire(TriggerSuccess, b.Time)
+}
+
 // at dates an event.
 func at(when time.Time, e event.Event) event.Event {
 	e.Time = when

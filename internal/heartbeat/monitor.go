@@ -226,17 +226,20 @@ func (l *List) knockRow(tx *store.Tx, r dueRow) (*Knock, error) {
 	if _, declared := l.cfg.Heartbeats[r.name]; !declared && !r.attached {
 		return nil, setDue(tx, r.name, time.Time{}) // it is not in the list (any more)
 	}
-	h := l.heartbeat(r.row)
+	h := l.withFile(tx, l.heartbeat(r.row))
 	h.pulse = tx.Now().Add(h.expected.pulse)
 	if r.err != nil {
 		h.broken = r.err
+	}
+	if why, is := h.unknowable(); is && h.broken == nil {
+		h.broken = errors.New(why)
 	}
 	if h.broken != nil {
 		k, err := l.note(tx, h, r.row, Unknown, h.broken.Error())
 		return k, errors.Join(err, setDue(tx, r.name, h.pulse))
 	}
 	t := turn{life: h.life, expected: h.expected}
-	if err := t.pass(tx.Now()); err != nil {
+	if err := errors.Join(h.heed(&t), t.pass(tx.Now())); err != nil {
 		return nil, fmt.Errorf("heartbeat %q: %w", r.name, err)
 	}
 	status, message := h.judge(t.life, tx.Now())

@@ -47,6 +47,9 @@ func (l *List) Ping(ctx context.Context, name string, p Ping) (receipt Receipt, 
 		receipt, err = l.ping(tx, name, p)
 		return err
 	})
+	if err == nil && p.Kind == PingSuccess && !receipt.Coalesced {
+		err = receipt.file.write(Beat{Time: receipt.Time})
+	}
 	return receipt, err
 }
 
@@ -60,7 +63,7 @@ func (l *List) ping(tx *store.Tx, name string, p Ping) (Receipt, error) {
 			return Receipt{}, err
 		}
 	}
-	receipt := Receipt{Time: tx.Now(), Created: created}
+	receipt := Receipt{Time: tx.Now(), Created: created, file: h.file}
 	switch p.Kind {
 	case PingLog:
 		return receipt, nil

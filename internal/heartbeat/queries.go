@@ -152,7 +152,9 @@ func saveBeat(tx *store.Tx, name string, b Beat) (number int64, err error) {
 }
 
 func countCoalesced(tx *store.Tx, name string) error {
-	_, err := tx.Exec("UPDATE heartbeats SET coalesced = coalesced + 1, updated_at = ? WHERE name = ?", tx.Now().UnixMicro(), name)
+	now := tx.Now().UnixMicro()
+	_, err := tx.Exec(`INSERT INTO heartbeats (name, coalesced, created_at, updated_at) VALUES (?, 1, ?, ?)
+		ON CONFLICT (name) DO UPDATE SET coalesced = coalesced + 1, updated_at = excluded.updated_at`, name, now, now)
 	if err != nil {
 		return fmt.Errorf("cannot count the beat of %q: %w", name, err)
 	}

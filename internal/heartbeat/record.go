@@ -74,9 +74,12 @@ func (l *List) startRun(ctx context.Context, r Run) (id int64, err error) {
 // endRun records how a run has ended, and beats with its outcome. A run whose
 // start could not be recorded (its ID is 0) is recorded as a whole.
 func (l *List) endRun(ctx context.Context, r Run, client Client) error {
-	return l.store.Update(ctx, func(tx *store.Tx) error {
-		h, _, err := l.expect(tx, r.Name, true)
-		if err != nil {
+	var (
+		h Heartbeat
+		b Beat
+	)
+	err := l.store.Update(ctx, func(tx *store.Tx) (err error) {
+		if h, _, err = l.expect(tx, r.Name, true); err != nil {
 			return err
 		}
 		ended := r
@@ -90,7 +93,7 @@ func (l *List) endRun(ctx context.Context, r Run, client Client) error {
 		if err := saveRunEnd(tx, ended); err != nil {
 			return err
 		}
-		b := Beat{Time: tx.Now(), Client: client, Outcome: Good, Message: r.Message}
+		b = Beat{Time: tx.Now(), Client: client, Outcome: Good, Message: r.Message}
 		t := eventRunSucceeded
 		if r.State == RunFailed {
 			b.Outcome, t = Bad, eventRunFailed
@@ -104,6 +107,10 @@ func (l *List) endRun(ctx context.Context, r Run, client Client) error {
 		}))
 		return nil
 	})
+	if err == nil && b.Outcome == Good { // the file knows no bad news
+		err = h.file.write(b)
+	}
+	return err
 }
 
 // runName is the id of a run of a wrapped command in the life of its heartbeat.

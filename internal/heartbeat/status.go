@@ -1,6 +1,7 @@
 package heartbeat
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -51,8 +52,11 @@ func (h Heartbeat) Status(now time.Time) (Status, string) {
 	if h.broken != nil {
 		return Unknown, h.broken.Error()
 	}
+	if why, is := h.unknowable(); is {
+		return Unknown, why
+	}
 	t := turn{life: h.life, expected: h.expected}
-	if err := t.pass(now); err != nil {
+	if err := errors.Join(h.heed(&t), t.pass(now)); err != nil {
 		return Unknown, err.Error()
 	}
 	return h.judge(t.life, now)
