@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"procops/internal/app"
+	"procops/internal/cron"
 	"procops/internal/fault"
 	"procops/internal/heartbeat"
 	"procops/internal/unit"
@@ -31,6 +32,7 @@ func heartbeatCommand(io IO) *cli.Command {
 			attachCommand(io), detachCommand(io), listCommand(io),
 			beatCommand(io), knockCommand(io), historyCommand(io),
 			heartbeatRunCommand(io), runsCommand(io),
+			monitorCommand(io), heartbeatStatusCommand(io), pauseCommand(io), resumeCommand(io),
 		},
 	}
 }
@@ -89,6 +91,7 @@ func attachCommand(io IO) *cli.Command {
 			"list already.\n\n" +
 			examples(
 				"procops heartbeat attach backup --period 1d",
+				"procops heartbeat attach report --schedule '0 3 * * *' --timezone Europe/Berlin --grace 30m",
 				"procops heartbeat attach queue --warn-after 30s --critical-after 2m --tag shop",
 			),
 		Flags: []cli.Flag{
@@ -97,6 +100,12 @@ func attachCommand(io IO) *cli.Command {
 			&cli.StringFlag{Name: "period", Usage: "expected `TIME` between two beats, such as 5m or 1d (default: default_period of the config)"},
 			&cli.StringFlag{Name: "warn-after", Usage: "a last beat older than this `TIME` is a warning (default: 1.5 periods)"},
 			&cli.StringFlag{Name: "critical-after", Usage: "a last beat older than this `TIME` is critical (default: 3 periods)"},
+			&cli.StringFlag{Name: "schedule", Usage: "a beat is expected at the times of this cron `EXPRESSION`, instead of once a period"},
+			&cli.StringFlag{Name: "timezone", Usage: "time `ZONE` of the schedule, such as Europe/Berlin (default: that of the machine)"},
+			&cli.StringFlag{Name: "grace", Usage: "a beat that is overdue by more than this `TIME` is critical"},
+			&cli.StringFlag{Name: "max-runtime", Usage: "a run that takes longer than this `TIME` is a failure (default: the grace, else critical-after)"},
+			&cli.IntFlag{Name: "alert-after", Usage: "tell of the `N`th failure in a row", DefaultText: "1"},
+			&cli.StringFlag{Name: "repeat-every", Usage: "tell again every `TIME` while it is down"},
 			&cli.StringFlag{Name: "min-interval", Usage: "beats that follow the last one within this `TIME` are too fast"},
 			&cli.StringFlag{Name: "on-fast", Usage: "what becomes of those: `coalesce` (count them only) or refuse", Value: "coalesce"},
 			&cli.StringFlag{Name: "storage", Usage: "`DIR`ectory whose file NAME.json holds the last beat for programs other than procops"},
@@ -123,7 +132,19 @@ func attachCommand(io IO) *cli.Command {
 
 // targetOf reads the flags of attach.
 func targetOf(c *cli.Context) (heartbeat.Target, error) {
-	target := heartbeat.Target{Description: c.String("description"), Tags: c.StringSlice("tag")}
+	target := heartbeat.Target{
+		Description: c.String("description"), Tags: c.StringSlice("tag"),
+		Timezone: c.String("timezone"), AlertAfter: c.Int("alert-after"),
+	}
+	if c.Int("alert-after") < 0 {
+		return target, fault.New(fault.Usage, "%s: --alert-after must be at least 1", commandName(c))
+	}
+	if text := c.String("schedule"); text != "" {
+		target.Schedule = new(cron.Expression)
+		if err := target.Schedule.UnmarshalText([]byte(text)); err != nil {
+			return target, fault.Wrap(fault.Usage, err, "%s: --schedule %q", commandName(c), text)
+		}
+	}
 	if dir := c.String("storage"); dir != "" {
 		absolute, err := filepath.Abs(dir)
 		if err != nil {
@@ -135,6 +156,9 @@ func targetOf(c *cli.Context) (heartbeat.Target, error) {
 		"period":         &target.Period,
 		"warn-after":     &target.WarnAfter,
 		"critical-after": &target.CriticalAfter,
+		"grace":          &target.Grace,
+		"max-runtime":    &target.MaxRuntime,
+		"repeat-every":   &target.RepeatEvery,
 		"min-interval":   &target.MinInterval,
 		"on-fast":        &target.OnFast,
 	} {

@@ -23,6 +23,10 @@ type heartbeatView struct {
 	CriticalAfter float64          `json:"critical_after_seconds"`
 	Coalesced     int64            `json:"coalesced"`
 	Last          *beatView        `json:"last"` // null before the first beat
+	State         heartbeat.State  `json:"state"`
+	Since         *time.Time       `json:"since"` // of the state; null before the first beat
+	Next          *time.Time       `json:"next"`  // when it is late, down or no longer paused; null: never by itself
+	UUID          string           `json:"uuid"`
 }
 
 type beatView struct {
@@ -80,6 +84,8 @@ func viewOf(h heartbeat.Heartbeat, now time.Time) heartbeatView {
 		v.Tags = []string{}
 	}
 	v.Status, v.Message = h.Status(now)
+	h = h.At(now)
+	v.State, v.Since, v.Next, v.UUID = h.State, timeOrNull(h.Since), timeOrNull(h.Next()), h.UUID
 	if b := h.Last; b != nil {
 		v.Last = &beatView{
 			Number: b.Number, Time: b.Time, Lag: b.Lag(now).Seconds(),
@@ -88,6 +94,13 @@ func viewOf(h heartbeat.Heartbeat, now time.Time) heartbeatView {
 		}
 	}
 	return v
+}
+
+func timeOrNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
 }
 
 func viewsOf(all []heartbeat.Heartbeat, now time.Time) []heartbeatView {

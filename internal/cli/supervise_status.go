@@ -23,16 +23,6 @@ import (
 
 const flagWatch = "watch"
 
-// watchInterval is the time between two pictures of --watch.
-const watchInterval = time.Second
-
-// clearScreen moves the cursor home and clears all below it; clearLine clears
-// what an earlier picture has left of a line.
-const (
-	clearScreen = "\x1b[H\x1b[J"
-	clearLine   = "\x1b[K"
-)
-
 func superviseStatusCommand(io IO) *cli.Command {
 	return &cli.Command{
 		Name:      "status",
@@ -55,7 +45,10 @@ func superviseStatusCommand(io IO) *cli.Command {
 			}
 			show := statusView{io: io, client: client, names: names, json: c.Bool(flagJSON), palette: newPalette(io, io.Stdout)}
 			if c.Bool(flagWatch) {
-				return show.watch(c.Context)
+				return watch(c.Context, io, func(ctx context.Context) ([]byte, error) {
+					text, _, err := show.picture(ctx)
+					return text, err
+				})
 			}
 			return withLog(show.once(c.Context), client.StateDir())
 		},
@@ -98,32 +91,6 @@ func (v statusView) once(ctx context.Context) error {
 		return exit(fault.Failure)
 	}
 	return nil
-}
-
-// watch shows the status until a signal ends it or no supervisor runs any more.
-func (v statusView) watch(ctx context.Context) error {
-	ctx, done := v.io.untilSignal(ctx)
-	defer done()
-	again := time.NewTicker(watchInterval)
-	defer again.Stop()
-	terminal := isTerminal(v.io.Stdout)
-	for {
-		picture, _, err := v.picture(ctx)
-		if err != nil {
-			return err
-		}
-		if terminal {
-			picture = slices.Concat([]byte(clearScreen), bytes.ReplaceAll(picture, []byte("\n"), []byte(clearLine+"\n")))
-		}
-		if _, err := v.io.Stdout.Write(picture); err != nil {
-			return err
-		}
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
 }
 
 // picture returns what is shown, and whether all of it is as wanted.

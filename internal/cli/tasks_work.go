@@ -11,7 +11,6 @@ import (
 
 	"procops/internal/app"
 	"procops/internal/fault"
-	"procops/internal/logging"
 	"procops/internal/tasks"
 )
 
@@ -73,18 +72,11 @@ func workTasks(c *cli.Context, io IO) (err error) {
 
 // runWorker works until a signal, or until all is done.
 func runWorker(signals *stopSignals, io IO, a *app.App, untilEmpty bool, limit time.Duration) (report tasks.Report, err error) {
-	files, err := openRunFiles(a.Config.Log, "")
+	log, shut, err := openLog(io, a.Config.Log)
 	if err != nil {
 		return report, err
 	}
-	defer func() { err = errors.Join(err, files.close()) }()
-	log, err := logging.New(io.Stderr, a.Config.Log.Level, a.Config.Log.Format)
-	if files.log != nil {
-		log, err = logging.New(files.log, a.Config.Log.Level, a.Config.Log.Format)
-	}
-	if err != nil {
-		return report, err
-	}
+	defer func() { err = errors.Join(err, shut()) }()
 	late := fault.New(fault.Failure, "the queue is not empty after %s", limit)
 	ctx, cancel := withLimit(signals.ctx, limit, late)
 	defer cancel()

@@ -91,14 +91,7 @@ const longest = math.MaxInt64 / 4
 // else 1.5 and 3 times its period. fallback is the period of a heartbeat that
 // has none; 0 means DefaultPeriod.
 func (t Target) Thresholds(fallback time.Duration) Thresholds {
-	period := t.Period.Std()
-	if period == 0 {
-		period = fallback
-	}
-	if period == 0 {
-		period = DefaultPeriod
-	}
-	period = min(period, longest)
+	period := t.period(fallback)
 	own := Thresholds{Warning: t.WarnAfter.Std(), Critical: t.CriticalAfter.Std()}
 	switch {
 	case t.Grace > 0:
@@ -111,6 +104,18 @@ func (t Target) Thresholds(fallback time.Duration) Thresholds {
 		own.Critical = max(period*3, own.Warning)
 	}
 	return own
+}
+
+// period returns the expected time between two beats.
+func (t Target) period(fallback time.Duration) time.Duration {
+	period := t.Period.Std()
+	if period == 0 {
+		period = fallback
+	}
+	if period == 0 {
+		period = DefaultPeriod
+	}
+	return min(period, longest)
 }
 
 // Check reports what is wrong with a heartbeat's expectations; path names the

@@ -12,6 +12,7 @@ import (
 type expectation struct {
 	thresholds  Thresholds // of a last beat; not used with a schedule
 	schedule    *schedule  // nil: beats come at any time, with a period
+	period      time.Duration
 	grace       time.Duration
 	maxRuntime  time.Duration
 	alertAfter  int
@@ -43,8 +44,8 @@ const defaultGrace = time.Hour
 // expectation makes ready what is expected of a heartbeat.
 func (l *List) expectation(t Target) (expectation, error) {
 	e := expectation{
-		thresholds: t.Thresholds(l.cfg.DefaultPeriod.Std()),
-		grace:      t.Grace.Std(), maxRuntime: t.MaxRuntime.Std(),
+		thresholds: t.Thresholds(l.cfg.DefaultPeriod.Std()), period: t.period(l.cfg.DefaultPeriod.Std()),
+		grace: t.Grace.Std(), maxRuntime: t.MaxRuntime.Std(),
 		alertAfter: max(1, t.AlertAfter), repeatEvery: t.RepeatEvery.Std(),
 		pulse: t.Pulse.Std(),
 	}
@@ -62,7 +63,7 @@ func (l *List) expectation(t Target) (expectation, error) {
 		}
 	}
 	if e.pulse == 0 {
-		e.pulse = max(time.Second, e.thresholds.Warning)
+		e.pulse = max(time.Second, e.period)
 	}
 	return e, nil
 }

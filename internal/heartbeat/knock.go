@@ -12,6 +12,7 @@ type Knock struct {
 	ID        int64 // number of its entry in the history
 	Time      time.Time
 	Status    Status
+	Before    Status // of the knock before; empty for the first
 	Message   string // why, for people
 	Lag       time.Duration
 	Heartbeat Heartbeat
@@ -65,7 +66,7 @@ func (l *List) knock(tx *store.Tx, name string) (Knock, error) {
 
 // note records what a knock has found, unless the newest run knows better.
 func (l *List) note(tx *store.Tx, h Heartbeat, r row, status Status, message string) (k *Knock, err error) {
-	k = &Knock{Time: tx.Now(), Status: status, Message: message, Heartbeat: h}
+	k = &Knock{Time: tx.Now(), Before: r.status, Status: status, Message: message, Heartbeat: h}
 	if k.Run, err = l.newestRun(tx, h.Name); err != nil {
 		return nil, err
 	}
@@ -80,16 +81,16 @@ func (l *List) note(tx *store.Tx, h Heartbeat, r row, status Status, message str
 	if k.ID, err = addHistory(tx, entry, l.retention()); err != nil {
 		return nil, err
 	}
-	return k, l.noteStatus(tx, k, r.status)
+	return k, l.noteStatus(tx, k)
 }
 
 // noteStatus remembers the status and tells of a change.
-func (l *List) noteStatus(tx *store.Tx, k *Knock, before Status) error {
-	if k.Status == before {
+func (l *List) noteStatus(tx *store.Tx, k *Knock) error {
+	if k.Status == k.Before {
 		return nil
 	}
 	tx.Emit(eventStatus.New(k.Heartbeat.Name, statusData{
-		From: before, To: k.Status, Lag: k.Lag.Round(time.Millisecond).Seconds(), Message: k.Message,
+		From: k.Before, To: k.Status, Lag: k.Lag.Round(time.Millisecond).Seconds(), Message: k.Message,
 	}))
 	return saveStatus(tx, k.Heartbeat.Name, k.Status)
 }

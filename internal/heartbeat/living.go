@@ -1,7 +1,6 @@
 package heartbeat
 
 import (
-	"fmt"
 	"time"
 
 	"procops/internal/event"
@@ -30,7 +29,7 @@ func (l *List) live(tx *store.Tx, h Heartbeat, what func(*turn) error) error {
 		}
 	}
 	if err := what(&t); err != nil {
-		return fmt.Errorf("heartbeat %q: %w", h.Name, err)
+		return err
 	}
 	return l.keep(tx, h, &t)
 }
@@ -49,7 +48,7 @@ func (l *List) keep(tx *store.Tx, h Heartbeat, t *turn) error {
 	}
 	due := earlier(h.pulse, t.deadline())
 	if h.pulse.IsZero() {
-		due = tx.Now() // it was never knocked at: that is done at once
+		due = time.UnixMicro(0) // it was never knocked at: that is done at once
 	}
 	return saveLife(tx, h.Name, t.life, h.pulse, due)
 }

@@ -20,6 +20,8 @@ const (
 	// leastPatience is how long a monitor may be away at least before that counts as
 	// a time in which nobody watched.
 	leastPatience = 30 * time.Second
+	// unwatchPatience is how long the end of a monitor waits for the state.
+	unwatchPatience = 5 * time.Second
 	// oncePatience is the same for passes that something else, such as cron, makes.
 	oncePatience = time.Hour
 )
@@ -60,6 +62,7 @@ func (l *List) Monitor(ctx context.Context, deps Deps, opt MonitorOptions) (last
 	if opt.Once {
 		return m.once(ctx)
 	}
+	defer func() { err = errors.Join(err, l.unwatch(ctx)) }()
 	defer m.courier.wait()
 	for {
 		if last, err = m.pass(ctx); err != nil {
@@ -172,6 +175,20 @@ func (l *List) watch(patience time.Duration) func(*store.Tx) error {
 		w.watched, w.until = now, now.Add(patience)
 		return saveWatch(tx, w)
 	}
+}
+
+// unwatch records that the monitor watches no more.
+func (l *List) unwatch(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unwatchPatience)
+	defer cancel()
+	return l.store.Update(ctx, func(tx *store.Tx) error {
+		w, _, err := l.look(tx)
+		if err != nil {
+			return err
+		}
+		w.until = tx.Now()
+		return saveWatch(tx, w)
+	})
 }
 
 // resume has all that was due while nobody watched be expected anew.

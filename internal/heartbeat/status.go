@@ -62,6 +62,24 @@ func (h Heartbeat) Status(now time.Time) (Status, string) {
 	return h.judge(t.life, now)
 }
 
+// At returns the heartbeat as it is at a time, with what has passed since it was last
+// looked at.
+func (h Heartbeat) At(now time.Time) Heartbeat {
+	t := turn{life: h.life, expected: h.expected}
+	if err := errors.Join(h.heed(&t), t.pass(now)); err == nil {
+		h.life, h.State, h.Since = t.life, t.state, t.since
+	}
+	return h
+}
+
+// Rhythm says for people when beats are expected: a period, or a schedule.
+func (h Heartbeat) Rhythm() string {
+	if s := h.expected.schedule; s != nil {
+		return s.String()
+	}
+	return unit.Duration(h.expected.period).String()
+}
+
 // judge says what a life means at a time.
 func (h Heartbeat) judge(f life, now time.Time) (Status, string) {
 	switch f.state {

@@ -52,7 +52,7 @@ func (i Identity) Signal(s Signal) error {
 		return gone(err)
 	}
 	defer unix.Close(fd) //nolint:errcheck // nothing was written to it
-	if !i.Alive() { // looked at after it was opened: now the pid cannot be used again unseen
+	if !i.Alive() {      // looked at after it was opened: now the pid cannot be used again unseen
 		return os.ErrProcessDone
 	}
 	if err := unix.PidfdSendSignal(fd, syscall.Signal(s), nil, 0); err != nil {

@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"procops/internal/heartbeat"
+	"procops/internal/unit"
+)
+
+func heartbeatStatusCommand(io IO) *cli.Command {
+	return &cli.Command{
+		Name:  "status",
+		Usage: "show the state of the heartbeats",
+		Description: "Shows for each heartbeat its state (new, up, late, down, started or paused), its last\n" +
+			"beat and when the next one is due, without knocking.\n\n" +
+			"Exit codes: 0 all is well, 1 something is late, 2 something is down.\n\n" +
+			examples("procops heartbeat status", "procops heartbeat status --failing", "procops heartbeat status --watch --tag shop"),
+		Flags: []cli.Flag{
+			&cli.StringSliceFlag{Name: "tag", Usage: "only those with this `LABEL`; with several, those with all"},
+			&cli.BoolFlag{Name: "failing", Usage: "only those that are late or down"},
+			&cli.BoolFlag{Name: flagWatch, Aliases: []string{"w"}, Usage: "show it again every second until Ctrl-C"},
+			jsonFlag(), utcFlag(),
+		},
+		Action: func(c *cli.Context) error {
+			if _, err := args(c, 0, 0, ""); err != nil {
+				return err
+			}
+			return withList(c, io, func(ctx context.Context, list *heartbeat.List) error {
+				show := heartbeatsView{
+					list: list, tags: c.StringSlice("tag"), failing: c.Bool("failing"),
+					json: c.Bool(flagJSON), clock: newClock(c.Bool(flagUTC)),
+				}
+				if c.Bool(flagWatch) {
+					return watch(ctx, io, func(ctx context.Context) ([]byte, error) {
+						text, _, err := show.picture(ctx)
+						return text, err
+					})
+				}
+				text, worst, err := show.picture(ctx)
+				if err != nil {
+					return err
+				}
+				if _, err := io.Stdout.Write(text); err != nil {
+					return err
+				}
+				return exit(worst)
+			})
+		},
+	}
+}
+
+// heartbeatsView shows the state of some heartbeats.
+type heartbeatsView struct {
+	list    *heartbeat.List
+	tags    []string
+	failing bool
+	json    bool
+	clock   clock
+}
+
+// picture returns what is shown, and the exit code of the worst of it.
+func (v heartbeatsView) picture(ctx context.Context) (text []byte, worst int, err error) {
+	all, err := v.list.All(ctx, v.tags)
+	if err != nil {
+		return nil, 0, err
+	}
+	now := time.Now()
+	for i := range all {
+		all[i] = all[i].At(now)
+		switch all[i].State {
+		case heartbeat.StateLate:
+			worst = max(worst, heartbeat.Warning.ExitCode())
+		case heartbeat.StateDown:
+			worst = max(worst, heartbeat.Critical.ExitCode())
+		}
+	}
+	if v.failing {
+		all = slices.DeleteFunc(all, func(h heartbeat.Heartbeat) bool {
+			return h.State != heartbeat.StateLate && h.State != heartbeat.StateDown
+		})
+	}
+	var out bytes.Buffer
+	if v.json {
+		err = printJSON(&out, viewsOf(all, now))
+	} else {
+		err = v.print(&out, all, now)
+	}
+	return out.Bytes(), worst, err
+}
+
+func (v heartbeatsView) print(out *bytes.Buffer, all []heartbeat.Heartbeat, now time.Time) error {
+	t := newTable(out, "NAME", "STATE", "LAST BEAT", "NEXT", "LAG", "PERIOD", "TAGS", "MESSAGE")
+	for _, h := range all {
+		var last, lag string
+		if h.Last != nil {
+			last, lag = v.clock.format(h.Last.Time), unit.Duration(h.Last.Lag(now).Round(time.Second)).String()
+		}
+		_, message := h.Status(now)
+		t.row(h.Name, string(h.State), last, v.clock.format(h.Next()), lag, h.Rhythm(), strings.Join(h.Target.Tags, ","), message)
+	}
+	return t.flush()
+}

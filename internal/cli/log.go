@@ -1,0 +1,28 @@
+package cli
+
+import (
+	"errors"
+
+	"github.com/rs/zerolog"
+
+	"procops/internal/config"
+	"procops/internal/logging"
+)
+
+// openLog opens procops' own log: the file that the config names, else standard
+// error.
+func openLog(io IO, cfg config.LogConfig) (log zerolog.Logger, shut func() error, err error) {
+	files, err := openRunFiles(cfg, "")
+	if err != nil {
+		return log, nil, err
+	}
+	if files.log != nil {
+		log, err = logging.New(files.log, cfg.Level, cfg.Format)
+	} else {
+		log, err = logging.New(io.Stderr, cfg.Level, cfg.Format)
+	}
+	if err != nil {
+		return log, nil, errors.Join(err, files.close())
+	}
+	return log, files.close, nil
+}
