@@ -44,7 +44,7 @@ func (e Expression) Prev(before time.Time, loc *time.Location) time.Time {
 // nextShown returns when, from a time on, the clock first shows a time that matches.
 func (e Expression) nextShown(z zone, from int64) time.Time {
 	for {
-		p := z.period(from)
+		p := z.bounds(from)
 		wall, ok := e.wallFrom(from + p.offset)
 		if !ok {
 			return time.Time{}

@@ -123,6 +123,10 @@ var oddDays = [...]struct{ zone, day string }{
 	{"Pacific/Apia", "2011-12-30"},     // no such day
 	{"Pacific/Kwajalein", "1993-08-21"},
 	{"Pacific/Kiritimati", "1994-12-31"},
+	{"America/New_York", "2040-12-31"}, // by a rule, and no table
+	{"Australia/Lord_Howe", "2040-10-07"},
+	{"testdata/Ciudad_Juarez", "2022-11-30"},
+	{"testdata/Ciudad_Juarez", "2028-12-31"},
 	{"America/Juneau", "1983-10-30"}, // two hours
 }
 
