@@ -25,12 +25,12 @@ func (e Expression) Next(after time.Time, loc *time.Location) time.Time {
 }
 
 // Prev returns when the expression came last at or before a time, as Next does.
-func (e Expression) Prev(before time.Time, loc *time.Location) time.Time {
-	z, ok := newZone(before, loc)
+func (e Expression) Prev(at time.Time, loc *time.Location) time.Time {
+	z, ok := newZone(at, loc)
 	if !ok {
 		return time.Time{}
 	}
-	until := before.Unix()
+	until := at.Unix()
 	if e.wild {
 		return e.prevShown(z, until)
 	}
