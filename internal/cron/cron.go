@@ -16,8 +16,9 @@
 // a time that matches, in both of two repeated hours, and never in one that is left
 // out. Any other comes once for each of its times, when the clock first shows that
 // time or a later one: in the first of two repeated hours, and right after an hour
-// that is left out. Debian's cron takes a change of more than three hours for a
-// correction; here it is no other than one of an hour.
+// that is left out, there once for all of its times in that hour. Debian's cron takes
+// a change of more than three hours for a correction; here it is no other than one of
+// an hour.
 package cron
 
 import (

@@ -2,6 +2,8 @@ package cron_test
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 	_ "time/tzdata" // the zones that the tests name are everywhere
@@ -9,8 +11,21 @@ import (
 	"procops/internal/cron"
 )
 
+// zone returns a zone of the machine, or one that testdata has as it is in a small
+// database: with a rule in place of a table up to 2037.
 func zone(tb testing.TB, name string) *time.Location {
 	tb.Helper()
+	if filepath.Dir(name) == "testdata" {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		loc, err := time.LoadLocationFromTZData(name, data)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return loc
+	}
 	loc, err := time.LoadLocation(name)
 	if err != nil {
 		tb.Fatal(err)
@@ -182,6 +197,20 @@ func TestNext(t *testing.T) {
 		{"45 1 * * *", "Australia/Lord_Howe", "2026-04-04 12:00 +1100", []string{"2026-04-05 01:45 +1100", "2026-04-06 01:45 +1030"}},
 		{"45 * * * *", "Australia/Lord_Howe", "2026-04-05 00:45 +1100", []string{"2026-04-05 01:45 +1100", "2026-04-05 01:45 +1030", "2026-04-05 02:45 +1030"}},
 		{"30 23 * * *", "America/Asuncion", "2024-03-23 12:00 -0300", []string{"2024-03-23 23:30 -0300", "2024-03-24 23:30 -0400"}},
+
+		// An offset that has seconds, until the clock goes from 00:00:00 to 00:44:30.
+		{"15 0 * * *", "Africa/Monrovia", "1972-01-06 12:00 -0044", []string{"1972-01-07 00:44 +0000", "1972-01-08 00:15 +0000"}},
+		{"*/45 * * * *", "Africa/Monrovia", "1972-01-06 23:30 -0044", []string{"1972-01-06 23:45 -0044", "1972-01-07 00:45 +0000"}},
+
+		// The end of a table: the hour before midnight is repeated, and then a rule
+		// holds that would have begun before that.
+		{"30 23 * * *", "testdata/Ciudad_Juarez", "2022-11-28 23:30 -0600", []string{"2022-11-29 23:30 -0600", "2022-11-30 23:30 -0700"}},
+		{"30 */23 * * *", "testdata/Ciudad_Juarez", "2022-11-29 00:30 -0600", []string{"2022-11-29 23:30 -0600", "2022-11-29 23:30 -0700", "2022-11-30 00:30 -0700"}},
+
+		// The last day of a leap year that the zone has a rule for and no table.
+		{"0 0 * * *", "America/New_York", "2040-12-30 12:00 -0500", []string{"2040-12-31 00:00 -0500", "2041-01-01 00:00 -0500"}},
+		{"0 */12 * * *", "America/New_York", "2040-12-30 18:00 -0500", []string{"2040-12-31 00:00 -0500", "2040-12-31 12:00 -0500", "2041-01-01 00:00 -0500"}},
+		{"0 */12 1 6 *", "Australia/Lord_Howe", "2040-12-31 12:00 +1100", []string{"2041-06-01 00:00 +1030"}},
 
 		// The time before is in any zone.
 		{"0 9 * * *", "Asia/Kolkata", "2026-11-25 03:29 +0000", []string{"2026-11-25 09:00 +0530", "2026-11-26 09:00 +0530"}},

@@ -25,12 +25,12 @@ func (e Expression) Next(after time.Time, loc *time.Location) time.Time {
 }
 
 // Prev returns when the expression came last at or before a time, as Next does.
-func (e Expression) Prev(before time.Time, loc *time.Location) time.Time {
-	z, ok := newZone(before, loc)
+func (e Expression) Prev(at time.Time, loc *time.Location) time.Time {
+	z, ok := newZone(at, loc)
 	if !ok {
 		return time.Time{}
 	}
-	until := before.Unix()
+	until := at.Unix()
 	if e.wild {
 		return e.prevShown(z, until)
 	}
@@ -44,7 +44,7 @@ func (e Expression) Prev(before time.Time, loc *time.Location) time.Time {
 // nextShown returns when, from a time on, the clock first shows a time that matches.
 func (e Expression) nextShown(z zone, from int64) time.Time {
 	for {
-		p := z.period(from)
+		p := z.bounds(from)
 		wall, ok := e.wallFrom(from + p.offset)
 		if !ok {
 			return time.Time{}
@@ -72,58 +72,52 @@ func (e Expression) prevShown(z zone, until int64) time.Time {
 }
 
 // wallFrom returns the first match at or after a time. Both are what a clock shows,
-// as seconds since the clock showed 1970.
+// as seconds since it showed 1970.
 func (e Expression) wallFrom(wall int64) (int64, bool) {
 	t := time.Unix(wall+59, 0).UTC()
 	y, m, d := t.Date()
+	hour, minute, today := e.clockFrom(t.Hour(), t.Minute())
+	if !today {
+		d++
+	}
 	year, month, day, ok := e.dayFrom(y, int(m), d)
-	if !ok {
-		return 0, false
+	if !today || year != y || month != int(m) || day != d {
+		hour, minute = lowest(e.hours), lowest(e.minutes)
 	}
-	hour, minute := lowest(e.hours), lowest(e.minutes)
-	if year == y && month == int(m) && day == d {
-		hour, minute = atLeast(e.hours, t.Hour()), lowest(e.minutes)
-		if hour == t.Hour() {
-			minute = atLeast(e.minutes, t.Minute())
-			if minute == none {
-				hour, minute = atLeast(e.hours, hour+1), lowest(e.minutes)
-			}
-		}
-		if hour == none {
-			if year, month, day, ok = e.dayFrom(y, int(m), d+1); !ok {
-				return 0, false
-			}
-			hour = lowest(e.hours)
-		}
-	}
-	return time.Date(year, time.Month(month), day, hour, minute, 0, 0, time.UTC).Unix(), true
+	return time.Date(year, time.Month(month), day, hour, minute, 0, 0, time.UTC).Unix(), ok
 }
 
 // wallUntil returns the last match at or before a time, as wallFrom does.
 func (e Expression) wallUntil(wall int64) (int64, bool) {
 	t := time.Unix(wall, 0).UTC()
 	y, m, d := t.Date()
+	hour, minute, today := e.clockUntil(t.Hour(), t.Minute())
+	if !today {
+		d--
+	}
 	year, month, day, ok := e.dayUntil(y, int(m), d)
-	if !ok {
-		return 0, false
+	if !today || year != y || month != int(m) || day != d {
+		hour, minute = highest(e.hours), highest(e.minutes)
 	}
-	hour, minute := highest(e.hours), highest(e.minutes)
-	if year == y && month == int(m) && day == d {
-		hour = atMost(e.hours, t.Hour())
-		if hour == t.Hour() {
-			minute = atMost(e.minutes, t.Minute())
-			if minute == none {
-				hour, minute = atMost(e.hours, hour-1), highest(e.minutes)
-			}
-		}
-		if hour == none {
-			if year, month, day, ok = e.dayUntil(y, int(m), d-1); !ok {
-				return 0, false
-			}
-			hour = highest(e.hours)
-		}
+	return time.Date(year, time.Month(month), day, hour, minute, 0, 0, time.UTC).Unix(), ok
+}
+
+// clockFrom returns the first hour and minute of a day that match, from some on.
+func (e Expression) clockFrom(h, m int) (hour, minute int, ok bool) {
+	if minute = atLeast(e.minutes, m); e.hours>>h&1 == 1 && minute != none {
+		return h, minute, true
 	}
-	return time.Date(year, time.Month(month), day, hour, minute, 0, 0, time.UTC).Unix(), true
+	hour = atLeast(e.hours, h+1)
+	return hour, lowest(e.minutes), hour != none
+}
+
+// clockUntil returns the last hour and minute of a day that match, up to some.
+func (e Expression) clockUntil(h, m int) (hour, minute int, ok bool) {
+	if minute = atMost(e.minutes, m); e.hours>>h&1 == 1 && minute != none {
+		return h, minute, true
+	}
+	hour = atMost(e.hours, h-1)
+	return hour, highest(e.minutes), hour != none
 }
 
 // cycle is after how many years the calendar repeats, days of the week and all.

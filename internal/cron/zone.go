@@ -7,6 +7,7 @@ import (
 
 // Bounds of what zones do, in seconds.
 const (
+	day       = 24 * 60 * 60
 	maxOffset = 26 * 60 * 60 // from UTC; POSIX allows less than 25 hours
 	maxChange = 2 * maxOffset
 )
@@ -32,6 +33,22 @@ type period struct{ start, end, offset int64 }
 
 // period returns the one that a time is in.
 func (z zone) period(at int64) period {
+	p := z.bounds(at)
+	if p.start == math.MinInt64 {
+		return p
+	}
+	// Where the table of a zone ends and its rule begins, Go has the start from the
+	// rule even if the table says that it was later.
+	if _, offset := z.time(p.start).Zone(); int64(offset) != p.offset {
+		for before := z.bounds(p.start); before.end <= at; before = z.bounds(before.end) {
+			p.start = before.end
+		}
+	}
+	return p
+}
+
+// bounds returns a period as Go has it.
+func (z zone) bounds(at int64) period {
 	t := z.time(at)
 	_, offset := t.Zone()
 	p := period{math.MinInt64, math.MaxInt64, int64(offset)}
@@ -41,6 +58,11 @@ func (z zone) period(at int64) period {
 	}
 	if !end.IsZero() {
 		p.end = end.Unix()
+	}
+	if p.end <= at {
+		// It is the last day of a leap year, which Go takes for the first of the
+		// next (https://go.dev/issue/81583). No clock is changed on it any more.
+		p.end = (at/day + 1) * day
 	}
 	return p
 }
@@ -60,11 +82,13 @@ func (z zone) latest(at int64) int64 {
 
 // reaches returns when the clock first shows a time or a later one.
 func (z zone) reaches(wall int64) int64 {
-	p := z.period(wall - maxOffset)
+	from := int64(math.MinInt64)
+	p := z.bounds(wall - maxOffset)
 	for {
-		if at := max(wall-p.offset, p.start); at < p.end {
+		if at := max(wall-p.offset, from); at < p.end {
 			return at
 		}
-		p = z.period(p.end)
+		from = p.end
+		p = z.bounds(from)
 	}
 }
