@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	_ "time/tzdata" // for machines without the zones of the world; their own have precedence
 
 	"procops/internal/config"
 	"procops/internal/event"

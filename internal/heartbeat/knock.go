@@ -56,32 +56,39 @@ func (l *List) knock(tx *store.Tx, name string) (Knock, error) {
 	if !known {
 		return Knock{}, l.notFound(tx, name)
 	}
-	status, message := h.Status(tx.Now())
-	k, err := l.note(tx, h, r, status, message)
-	if err != nil {
+	k := Knock{Time: tx.Now(), Before: r.status, Heartbeat: h}
+	k.Status, k.Message = h.Status(tx.Now())
+	if err := l.askRun(tx, &k); err != nil {
 		return Knock{}, err
 	}
-	return *k, nil
+	if err := l.note(tx, &k); err != nil {
+		return Knock{}, err
+	}
+	return k, pruneHistory(tx, name, l.retention())
 }
 
-// note records what a knock has found, unless the newest run knows better.
-func (l *List) note(tx *store.Tx, h Heartbeat, r row, status Status, message string) (k *Knock, err error) {
-	k = &Knock{Time: tx.Now(), Before: r.status, Status: status, Message: message, Heartbeat: h}
-	if k.Run, err = l.newestRun(tx, h.Name); err != nil {
-		return nil, err
+// askRun lets the newest run of a wrapped command say what it knows better.
+func (l *List) askRun(tx *store.Tx, k *Knock) (err error) {
+	if k.Run, err = l.newestRun(tx, k.Heartbeat.Name); err != nil {
+		return err
 	}
-	if k.Run != nil && k.Run.State == RunLost && !k.Run.before(h.Last) {
+	if k.Run != nil && k.Run.State == RunLost && !k.Run.before(k.Heartbeat.Last) {
 		k.Status, k.Message = Critical, "its last run was cut off: procops and the command are gone"
 	}
-	entry := Entry{Name: h.Name, Time: k.Time, Status: k.Status, Message: k.Message}
-	if h.Last != nil {
-		k.Lag = h.Last.Lag(tx.Now())
+	return nil
+}
+
+// note records what a knock has found.
+func (l *List) note(tx *store.Tx, k *Knock) (err error) {
+	entry := Entry{Name: k.Heartbeat.Name, Time: k.Time, Status: k.Status, Message: k.Message}
+	if last := k.Heartbeat.Last; last != nil {
+		k.Lag = last.Lag(tx.Now())
 		entry.Lag, entry.HasLag = k.Lag, true
 	}
-	if k.ID, err = addHistory(tx, entry, l.retention()); err != nil {
-		return nil, err
+	if k.ID, err = addHistory(tx, entry); err != nil {
+		return err
 	}
-	return k, l.noteStatus(tx, k)
+	return l.noteStatus(tx, k)
 }
 
 // noteStatus remembers the status and tells of a change.

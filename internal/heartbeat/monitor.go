@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"procops/internal/store"
@@ -198,26 +199,37 @@ func (l *List) resume(tx *store.Tx) error {
 			return err
 		}
 	}
-	rows, err := loadDue(tx, -1)
-	if err != nil {
-		return err
-	}
-	for _, r := range rows {
-		if r.err != nil {
-			continue // the knock will tell
-		}
-		h := l.heartbeat(r.row)
-		t := turn{life: h.life, expected: h.expected}
-		if at := t.deadline(); at.IsZero() || !at.Before(tx.Now()) || t.state == StatePaused || t.state == StateDown {
-			continue
-		}
-		t.rearm(tx.Now())
-		if err := l.keep(tx, h, &t); err != nil {
+	for after := ""; ; {
+		rows, err := loadDueByName(tx, after, passChunk)
+		if err != nil || len(rows) == 0 {
 			return err
 		}
+		for _, r := range rows {
+			if err := l.expectAnew(tx, r); err != nil {
+				return err
+			}
+		}
+		after = rows[len(rows)-1].name
 	}
-	return nil
 }
+
+// expectAnew has a heartbeat that is late, or overruns, be expected anew.
+func (l *List) expectAnew(tx *store.Tx, r dueRow) error {
+	if r.err != nil {
+		return nil // the knock will tell
+	}
+	h := l.heartbeat(r.row)
+	t := turn{life: h.life, expected: h.expected}
+	if at := t.deadline(); at.IsZero() || !at.Before(tx.Now()) || t.state == StatePaused || t.state == StateDown {
+		return nil
+	}
+	t.rearm(tx.Now())
+	return l.keep(tx, h, &t)
+}
+
+// pruneShare is which share of the knocks of a pass shortens the history of its
+// heartbeat: to do that with each would cost as much as the knock.
+const pruneShare = 32
 
 // knockDue knocks at those that are due, at most limit.
 func (l *List) knockDue(tx *store.Tx, limit int) (knocks []Knock, err error) {
@@ -225,46 +237,69 @@ func (l *List) knockDue(tx *store.Tx, limit int) (knocks []Knock, err error) {
 	if err != nil {
 		return nil, err
 	}
+	wrapped, err := withRuns(tx, rows)
+	if err != nil {
+		return nil, err
+	}
 	for _, r := range rows {
-		k, err := l.knockRow(tx, r)
+		k := Knock{Time: tx.Now(), Before: r.status}
+		known, err := l.knockRow(tx, r, wrapped[r.name], &k)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("heartbeat %q: %w", r.name, err)
 		}
-		if k != nil {
-			knocks = append(knocks, *k)
+		if known {
+			knocks = append(knocks, k)
+		}
+		if rand.IntN(pruneShare) == 0 {
+			if err := pruneHistory(tx, r.name, l.retention()); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return knocks, nil
 }
 
-// knockRow knocks at a heartbeat that is due, and sets its next time. A row that
-// cannot be read is unknown and keeps nothing else from being knocked at.
-func (l *List) knockRow(tx *store.Tx, r dueRow) (*Knock, error) {
+// knockRow knocks at a heartbeat that is due, and sets its next time; known is false
+// if it is not in the list. A row that cannot be read is unknown and keeps nothing
+// else from being knocked at.
+func (l *List) knockRow(tx *store.Tx, r dueRow, wrapped bool, k *Knock) (known bool, err error) {
 	if _, declared := l.cfg.Heartbeats[r.name]; !declared && !r.attached {
-		return nil, setDue(tx, r.name, time.Time{}) // it is not in the list (any more)
+		return false, setDue(tx, r.name, time.Time{})
 	}
 	h := l.withFile(tx, l.heartbeat(r.row))
 	h.pulse = tx.Now().Add(h.expected.pulse)
-	if r.err != nil {
-		h.broken = r.err
+	k.Heartbeat = h
+	t := turn{life: h.life, expected: h.expected}
+	broken := h.why(r.err)
+	if broken == nil {
+		broken = errors.Join(h.heed(&t), t.pass(tx.Now()))
 	}
-	if why, is := h.unknowable(); is && h.broken == nil {
-		h.broken = errors.New(why)
+	if broken != nil {
+		k.Status, k.Message = Unknown, broken.Error()
+		return true, errors.Join(l.note(tx, k), setDue(tx, r.name, h.pulse))
+	}
+	k.Status, k.Message = h.judge(t.life, tx.Now())
+	if wrapped {
+		if err := l.askRun(tx, k); err != nil {
+			return false, err
+		}
+	}
+	return true, errors.Join(l.note(tx, k), l.keep(tx, h, &t))
+}
+
+// why returns why nobody can say how a heartbeat is; nil if somebody can. unread is
+// why its row cannot be read.
+func (h Heartbeat) why(unread error) error {
+	if unread != nil {
+		return unread
 	}
 	if h.broken != nil {
-		k, err := l.note(tx, h, r.row, Unknown, h.broken.Error())
-		return k, errors.Join(err, setDue(tx, r.name, h.pulse))
+		return h.broken
 	}
-	t := turn{life: h.life, expected: h.expected}
-	if err := errors.Join(h.heed(&t), t.pass(tx.Now())); err != nil {
-		return nil, fmt.Errorf("heartbeat %q: %w", r.name, err)
+	if text, is := h.unknowable(); is {
+		return errors.New(text)
 	}
-	status, message := h.judge(t.life, tx.Now())
-	k, err := l.note(tx, h, r.row, status, message)
-	if err != nil {
-		return nil, err
-	}
-	return k, l.keep(tx, h, &t)
+	return nil
 }
 
 // String says for people what a pass has found.

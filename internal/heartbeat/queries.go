@@ -173,9 +173,8 @@ func saveStatus(tx *store.Tx, name string, s Status) error {
 	return nil
 }
 
-// addHistory adds an entry and removes those of its heartbeat that are too many
-// or too old.
-func addHistory(tx *store.Tx, e Entry, keep retention) (id int64, err error) {
+// addHistory adds an entry and returns its number.
+func addHistory(tx *store.Tx, e Entry) (id int64, err error) {
 	var lag any
 	if e.HasLag {
 		lag = e.Lag.Microseconds()
@@ -185,17 +184,22 @@ func addHistory(tx *store.Tx, e Entry, keep retention) (id int64, err error) {
 	if err == nil {
 		id, err = done.LastInsertId()
 	}
-	if err == nil {
-		// OFFSET walks the index over the entries that are kept: some
-		// microseconds for a thousand.
-		_, err = tx.Exec(`DELETE FROM heartbeat_history WHERE name = ?1 AND (time < ?2 OR id <= coalesce(
-			(SELECT id FROM heartbeat_history WHERE name = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?3), -1))`,
-			e.Name, oldest(tx, keep), keep.count)
-	}
 	if err != nil {
 		return 0, fmt.Errorf("cannot record the knock at %q: %w", e.Name, err)
 	}
 	return id, nil
+}
+
+// pruneHistory removes the entries of a heartbeat that are too many or too old.
+// OFFSET walks the index over those that are kept: some microseconds for a thousand.
+func pruneHistory(tx *store.Tx, name string, keep retention) error {
+	_, err := tx.Exec(`DELETE FROM heartbeat_history WHERE name = ?1 AND (time < ?2 OR id <= coalesce(
+		(SELECT id FROM heartbeat_history WHERE name = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?3), -1))`,
+		name, oldest(tx, keep), keep.count)
+	if err != nil {
+		return fmt.Errorf("cannot shorten the history of %q: %w", name, err)
+	}
+	return nil
 }
 
 // oldest returns the time before which nothing is kept.

@@ -163,9 +163,18 @@ type dueRow struct {
 	err error
 }
 
-// loadDue reads the rows that are due, at most limit; negative: all.
-func loadDue(tx *store.Tx, limit int) (rows []dueRow, err error) {
-	found, err := tx.Query(selectRow+" WHERE due < ? ORDER BY due LIMIT ?", tx.Now().UnixMicro(), limit)
+// loadDue reads the rows that are due, at most limit, the longest overdue first.
+func loadDue(tx *store.Tx, limit int) ([]dueRow, error) {
+	return queryDue(tx, selectRow+" WHERE due < ? ORDER BY due LIMIT ?", tx.Now().UnixMicro(), limit)
+}
+
+// loadDueByName reads the rows that are due behind a name, at most limit.
+func loadDueByName(tx *store.Tx, after string, limit int) ([]dueRow, error) {
+	return queryDue(tx, selectRow+" WHERE due < ? AND name > ? ORDER BY name LIMIT ?", tx.Now().UnixMicro(), after, limit)
+}
+
+func queryDue(tx *store.Tx, query string, args ...any) (rows []dueRow, err error) {
+	found, err := tx.Query(query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read which heartbeats are due: %w", err)
 	}
@@ -178,6 +187,33 @@ func loadDue(tx *store.Tx, limit int) (rows []dueRow, err error) {
 		rows = append(rows, dueRow{r, err})
 	}
 	return rows, found.Err()
+}
+
+// withRuns returns which of the heartbeats have runs of a wrapped command.
+func withRuns(tx *store.Tx, rows []dueRow) (names map[string]bool, err error) {
+	all := make([]string, len(rows))
+	for i, r := range rows {
+		all[i] = r.name
+	}
+	raw, err := json.Marshal(all)
+	if err != nil {
+		return nil, err
+	}
+	found, err := tx.Query(`SELECT value FROM json_each(?)
+		WHERE EXISTS (SELECT 1 FROM heartbeat_runs WHERE name = value)`, string(raw))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read which heartbeats have runs: %w", err)
+	}
+	defer func() { _ = found.Close() }()
+	names = map[string]bool{}
+	for found.Next() {
+		var name string
+		if err := found.Scan(&name); err != nil {
+			return nil, fmt.Errorf("cannot read which heartbeats have runs: %w", err)
+		}
+		names[name] = true
+	}
+	return names, found.Err()
 }
 
 func setDue(tx *store.Tx, name string, due time.Time) error {

@@ -49,11 +49,8 @@ func Worst(statuses ...Status) Status {
 // Status returns what a knock at a time would find, and why, but for the runs of
 // a wrapped command.
 func (h Heartbeat) Status(now time.Time) (Status, string) {
-	if h.broken != nil {
-		return Unknown, h.broken.Error()
-	}
-	if why, is := h.unknowable(); is {
-		return Unknown, why
+	if err := h.why(nil); err != nil {
+		return Unknown, err.Error()
 	}
 	t := turn{life: h.life, expected: h.expected}
 	if err := errors.Join(h.heed(&t), t.pass(now)); err != nil {
