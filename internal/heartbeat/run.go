@@ -31,6 +31,7 @@ type Wrap struct {
 	Argv                  []string
 	Stdin, Stdout, Stderr *os.File
 	Signals               <-chan os.Signal // signals to procops, which go on to the command
+	OtherSignals          <-chan os.Signal // more of them, which matter only while it runs
 	MaxRuntime            time.Duration    // 0: no limit
 	NoOverlap             bool             // refuse to run while another run of Name is under way
 	Wait                  bool             // with NoOverlap: wait for its end instead
@@ -79,6 +80,7 @@ type execution struct {
 	client   Client
 	early    []os.Signal    // came before there was a command to get them
 	asked    syscall.Signal // the last that asked it to end, 0 if none did
+	hurry    bool           // one came when there was no command to get it
 }
 
 func (x *execution) run(ctx context.Context, host *proc.Host) (int, error) {
@@ -137,7 +139,7 @@ func (x *execution) lookForSignals() {
 // came notes a signal that came before the command was there to get it.
 func (x *execution) came(s os.Signal) {
 	if sig, ok := s.(syscall.Signal); ok && endsProgram(s) {
-		x.asked = sig
+		x.asked, x.hurry = sig, true
 		return
 	}
 	x.early = append(x.early, s)
@@ -146,8 +148,8 @@ func (x *execution) came(s os.Signal) {
 // awaitEnd waits until the end is recorded. A signal cannot reach the command any
 // more: it hurries. What hangs then is left to itself, because the process ends.
 func (x *execution) awaitEnd(outcome <-chan error) error {
-	patience, hurried := x.patience.end, x.asked != 0 && x.client.PID == 0
-	if hurried { // before it was started
+	patience := x.patience.end
+	if x.hurry {
 		patience = x.patience.hurry
 	}
 	timeout := time.NewTimer(patience)
@@ -160,8 +162,8 @@ func (x *execution) awaitEnd(outcome <-chan error) error {
 		case <-timeout.C:
 			return errSlow
 		case s := <-x.Signals:
-			if endsProgram(s) && !hurried {
-				hurried = true
+			if endsProgram(s) && !x.hurry {
+				x.hurry = true
 				timeout.Reset(x.patience.hurry)
 			}
 		}
@@ -191,7 +193,7 @@ func (x *execution) execute(host *proc.Host) error {
 	}
 	x.client.PID = p.PID()
 	for _, s := range x.early {
-		passOn(p, s)
+		x.forward(p, s)
 	}
 	tooLong := x.attend(p)
 	x.awaitOutput(t.finish(drainPatience), tooLong)
@@ -245,8 +247,9 @@ func (x *execution) attend(p *proc.Process) (tooLong bool) {
 		case <-p.Exited():
 			return false
 		case s := <-x.Signals:
-			x.noteEnding(s)
-			passOn(p, s)
+			x.forward(p, s)
+		case s := <-x.OtherSignals:
+			x.forward(p, s)
 		case <-limit:
 			x.stop(p)
 			return true
@@ -295,15 +298,19 @@ func (x *execution) awaitOutput(passed <-chan struct{}, tooLong bool) {
 			return
 		case s := <-x.Signals:
 			if endsProgram(s) {
+				x.hurry = true
 				return
 			}
 		}
 	}
 }
 
-func (x *execution) noteEnding(s os.Signal) {
+// forward hands a signal to the command and notes one that asks it to end.
+func (x *execution) forward(p *proc.Process, s os.Signal) {
+	err := passOn(p, s)
 	if sig, ok := s.(syscall.Signal); ok && endsProgram(s) {
 		x.asked = sig
+		x.hurry = x.hurry || errors.Is(err, os.ErrProcessDone)
 	}
 }
 
@@ -318,13 +325,14 @@ func endsProgram(s os.Signal) bool {
 // passOn hands a signal to the command. One that ends programs goes to its whole
 // group, as Ctrl-C on a terminal does; the others go to the command alone,
 // because whatever it has started may not expect them.
-func passOn(p *proc.Process, s os.Signal) {
+func passOn(p *proc.Process, s os.Signal) error {
 	sig, ok := s.(syscall.Signal)
 	switch {
 	case !ok || sig == syscall.SIGPIPE: // SIGPIPE was meant for procops' own writing
+		return nil
 	case sig == syscall.SIGTERM || sig == syscall.SIGINT || sig == syscall.SIGQUIT:
-		_ = p.SignalGroup(proc.Signal(sig))
+		return p.SignalGroup(proc.Signal(sig))
 	default:
-		_ = p.Signal(proc.Signal(sig))
+		return p.Signal(proc.Signal(sig))
 	}
 }
