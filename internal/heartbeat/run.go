@@ -170,8 +170,20 @@ func (x *execution) awaitEnd(outcome <-chan error) error {
 	}
 }
 
+// warn tells the user, but waits no longer for a reader that does not read than
+// for the state.
 func (x *execution) warn(what string, err error) {
-	x.Warn(fault.Wrap(fault.Failure, err, "cannot record the %s of this run of %q", what, x.Name))
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		x.Warn(fault.Wrap(fault.Failure, err, "cannot record the %s of this run of %q", what, x.Name))
+	}()
+	patience := time.NewTimer(x.patience.start)
+	defer patience.Stop()
+	select {
+	case <-told:
+	case <-patience.C:
+	}
 }
 
 // execute runs the command and notes how it ended.

@@ -2,6 +2,7 @@ package heartbeat
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"strings"
 	"syscall"
@@ -88,5 +89,17 @@ func TestReaderThatStopsReading(t *testing.T) {
 			}
 			_ = r.Close() // what still writes ends
 		})
+	}
+}
+
+// TestWarningThatNobodyReads does not keep a command from running or from ending.
+func TestWarningThatNobodyReads(t *testing.T) {
+	s := newStage(t)
+	s.wrap.Open = func(context.Context) (*List, func() error, error) { return nil, nil, errors.New("broken") }
+	released := make(chan struct{})
+	defer close(released)
+	s.wrap.Warn = func(error) { <-released }
+	if code := s.run("echo hello; exit 3"); code != 3 || s.stdout.all() != "hello\n" {
+		t.Errorf("code %d", code)
 	}
 }
