@@ -74,19 +74,26 @@ func TestStart(t *testing.T) {
 func TestBeat(t *testing.T) {
 	s := harness.NewShipped(t)
 	s.Want(0, "heartbeat", "attach", "backup")
-	database := filepath.Join(s.Dir, "peer.db")
-	if r := s.Run("sqlite3", database, `PRAGMA journal_mode = WAL;
-		CREATE TABLE beats (name TEXT PRIMARY KEY, number INTEGER NOT NULL, time INTEGER NOT NULL, uptime INTEGER, memory INTEGER) WITHOUT ROWID;`); r.Code != 0 {
-		t.Fatal(r)
-	}
-	upsert := `PRAGMA busy_timeout = 10000; PRAGMA synchronous = NORMAL;
-		INSERT INTO beats VALUES ('backup', 1, strftime('%s', 'now') * 1000000, 12, 4096)
-		ON CONFLICT (name) DO UPDATE SET number = number + 1, time = excluded.time, uptime = excluded.uptime, memory = excluded.memory;`
+	database, upsert := peerDatabase(t, s)
 	medians := alternate(t, s, []wholeProcess{
 		{"procops heartbeat beat", []string{harness.Shipped(t), "heartbeat", "beat", "backup", "--pid", fmt.Sprint(os.Getpid())}},
 		{"sqlite3 upsert", []string{"sqlite3", database, upsert}},
 	})
 	atMost(t, "heartbeat beat / sqlite3", ratio(medians["procops heartbeat beat"], medians["sqlite3 upsert"]), 2, "times")
+}
+
+// peerDatabase makes a database for the sqlite3 shell in the same journal mode as
+// procops' and returns the upsert of a beat with the same durability.
+func peerDatabase(t *testing.T, s *harness.Sandbox) (path, upsert string) {
+	t.Helper()
+	path = filepath.Join(s.Dir, "peer.db")
+	if r := s.Run("sqlite3", path, `PRAGMA journal_mode = WAL;
+		CREATE TABLE beats (name TEXT PRIMARY KEY, number INTEGER NOT NULL, time INTEGER NOT NULL, uptime INTEGER, memory INTEGER) WITHOUT ROWID;`); r.Code != 0 {
+		t.Fatal(r)
+	}
+	return path, `PRAGMA busy_timeout = 10000; PRAGMA synchronous = NORMAL;
+		INSERT INTO beats VALUES ('backup', 1, strftime('%s', 'now') * 1000000, 12, 4096)
+		ON CONFLICT (name) DO UPDATE SET number = number + 1, time = excluded.time, uptime = excluded.uptime, memory = excluded.memory;`
 }
 
 // TestPush measures the push of a task beside a beat: both open the state and

@@ -112,7 +112,7 @@ func wrapOf(c *cli.Context, io IO) (heartbeat.Wrap, error) {
 	}
 	return heartbeat.Wrap{
 		Name: name, Argv: argv,
-		Stdin: io.Stdin, Stdout: io.Stdout, Stderr: io.Stderr, Signals: io.Signals(),
+		Stdin: io.Stdin, Stdout: io.Stdout, Stderr: io.Stderr, Signals: io.Signals(), OtherSignals: io.OtherSignals(),
 		MaxRuntime: limit, NoOverlap: c.Bool("no-overlap"), Wait: c.Bool("wait"),
 		Warn: func(err error) { printWarning(io.Stderr, err) },
 	}, nil

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
 
@@ -52,7 +53,9 @@ type tees struct {
 	stderr  *os.File
 	readers []*os.File
 	writers []*os.File
-	done    sync.WaitGroup
+	watches []*os.File
+	done    sync.WaitGroup // passing on
+	watched sync.WaitGroup
 }
 
 // newTees gives the command pipes in place of stdout and stderr: one for both
@@ -73,7 +76,7 @@ func newTees(stdout, stderr *os.File) (*tees, error) {
 	if !isTerminal(stderr) {
 		if err := t.tee(stderr, &t.stderr); err != nil {
 			t.started()
-			t.finish(0)
+			<-t.finish(0)
 			return nil, err
 		}
 	}
@@ -100,9 +103,59 @@ func (t *tees) tee(to *os.File, writer **os.File) error {
 	}
 	r, w := os.NewFile(uintptr(ends[0]), "output"), os.NewFile(uintptr(ends[1]), "output")
 	*writer = w
-	t.readers, t.writers = append(t.readers, r), append(t.writers, w)
+	t.writers = append(t.writers, w)
+	watch := watchReader(to)
+	if watch != nil && readerGone(int(watch.Fd())) {
+		return errors.Join(watch.Close(), r.Close())
+	}
+	t.readers = append(t.readers, r)
 	t.done.Go(func() { t.copy(to, r) })
+	if watch != nil {
+		t.watches = append(t.watches, watch)
+		t.watched.Go(func() { endWithReader(watch, r) })
+	}
 	return nil
+}
+
+// watchReader returns an epoll descriptor that becomes readable when the reader of
+// a pipe goes. It returns nil for other files: to a pipe with a name another reader
+// may come. The descriptor can itself be waited for, which costs no thread.
+func watchReader(to *os.File) *os.File {
+	var system unix.Statfs_t
+	if err := unix.Fstatfs(int(to.Fd()), &system); err != nil || system.Type != unix.PIPEFS_MAGIC {
+		return nil
+	}
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil
+	}
+	// Errors are reported without being asked for.
+	err = unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, int(to.Fd()), &unix.EpollEvent{})
+	if err == nil {
+		err = unix.SetNonblock(epoll, true)
+	}
+	if err != nil {
+		_ = unix.Close(epoll)
+		return nil
+	}
+	return os.NewFile(uintptr(epoll), "reader")
+}
+
+func readerGone(epoll int) bool {
+	n, _ := unix.EpollWait(epoll, make([]unix.EpollEvent, 1), 0)
+	return n > 0
+}
+
+// endWithReader ends the passing on when the reader has gone, before anything is
+// written to it: then the command gets the SIGPIPE that it would get without procops.
+func endWithReader(watch, from *os.File) {
+	raw, err := watch.SyscallConn()
+	if err != nil {
+		return
+	}
+	if err := raw.Read(func(fd uintptr) bool { return readerGone(int(fd)) }); err == nil { // otherwise it was closed
+		_ = from.SetReadDeadline(time.Now())
+	}
 }
 
 // copy passes each read on at once until nobody writes any more, or until the
@@ -165,15 +218,23 @@ func (t *tees) started() {
 	}
 }
 
-// finish waits until all has been passed on that the command has written. A
-// process that it left in the background may hold the pipes open: after patience
+// finish closes passed when all has been passed on that the command has written.
+// A process that it left in the background may hold the pipes open: after patience
 // what is there is still passed on, but no more is waited for.
-func (t *tees) finish(patience time.Duration) []byte {
+func (t *tees) finish(patience time.Duration) (passed <-chan struct{}) {
+	for _, w := range t.watches {
+		_ = w.Close()
+	}
+	t.watched.Wait()
 	for _, r := range t.readers {
 		if err := r.SetReadDeadline(time.Now().Add(patience)); err != nil && !errors.Is(err, os.ErrClosed) {
 			_ = r.Close()
 		}
 	}
-	t.done.Wait()
-	return t.tail.bytes()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		t.done.Wait()
+	}()
+	return done
 }

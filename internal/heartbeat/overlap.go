@@ -5,32 +5,100 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"procops/internal/fault"
 	"procops/internal/flock"
+	"procops/internal/proc"
 )
 
-// lockRun takes the lock of a name, which the kernel frees when this process
-// ends, however it ends. Without wait, a lock that is taken is a fault.Conflict.
-func lockRun(ctx context.Context, dir, name string, wait bool) (release func(), err error) {
+// runLock is the lock of a name. The command gets it as well: should procops be
+// killed, the kernel keeps the lock until the last process of that run has
+// ended. When procops ends by itself, what the command has left in the background
+// does not keep it.
+type runLock struct{ file *os.File }
+
+// free ends the lock for whoever has inherited it, too.
+func (l *runLock) free() {
+	_ = flock.Release(l.file)
+	_ = l.file.Close()
+}
+
+// takeTurn takes the lock of the name. A signal meanwhile ends the waiting as it
+// would have ended the command; code is then what that would have ended with.
+func (x *execution) takeTurn(ctx context.Context) (code int, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	t := turn{opened: make(chan struct{}), outcome: make(chan error, 1)}
+	go func() { t.outcome <- t.take(ctx, x.LockDir, x.Name, x.Wait) }()
+	timeout := time.NewTimer(x.patience.end)
+	defer timeout.Stop()
+	for opened := t.opened; ; {
+		select {
+		case err := <-t.outcome:
+			x.lock = t.lock
+			return 0, err
+		case <-opened:
+			timeout.Stop()
+			opened = nil
+		case <-timeout.C: // the directory hangs, and with it the goroutine, until the process ends
+			return 0, unsure(x.Name, errSlow)
+		case s := <-x.Signals:
+			if sig, ok := s.(syscall.Signal); ok && sig != syscall.SIGPIPE && !proc.IgnoredAtStart(proc.Signal(sig)) {
+				go t.giveBack()
+				return 128 + int(sig), nil
+			}
+		}
+	}
+}
+
+// turn is the taking of a lock under way. Its goroutine may hang in the kernel.
+type turn struct {
+	opened  chan struct{} // closed once there is a file to lock
+	outcome chan error
+	lock    *runLock // set before a nil outcome
+}
+
+// take takes the lock, which the kernel frees however the run ends. Without
+// wait, a lock that is taken is a fault.Conflict.
+func (t *turn) take(ctx context.Context, dir, name string, wait bool) error {
 	f, err := openLock(dir, name)
 	if err != nil {
-		return nil, fault.Wrap(fault.Failure, err, "cannot make sure that no other run of %q is under way", name).
-			WithHint("without --no-overlap the command runs all the same")
+		return unsure(name, err)
 	}
+	close(t.opened)
 	err = flock.Try(f)
 	if errors.Is(err, flock.ErrTaken) && wait {
 		err = waitForLock(ctx, f)
 	}
 	if err == nil {
-		return func() { _ = f.Close() }, nil
+		_, err = unix.FcntlInt(f.Fd(), unix.F_SETFD, 0) // the command inherits it
+	}
+	if err == nil {
+		t.lock = &runLock{f}
+		return nil
 	}
 	_ = f.Close()
 	if errors.Is(err, flock.ErrTaken) {
-		return nil, fault.New(fault.Conflict, "cannot run %q: another run of it is under way", name).
+		return fault.New(fault.Conflict, "cannot run %q: another run of it is under way", name).
 			WithHint("--wait waits for its end")
 	}
-	return nil, err
+	return err
+}
+
+// giveBack frees a lock that nobody wants any more, should it still come.
+func (t *turn) giveBack() {
+	if err := <-t.outcome; err == nil {
+		t.lock.free()
+	}
+}
+
+func unsure(name string, err error) error {
+	return fault.Wrap(fault.Failure, err, "cannot make sure that no other run of %q is under way", name).
+		WithHint("without --no-overlap the command runs all the same")
 }
 
 func openLock(dir, name string) (*os.File, error) {

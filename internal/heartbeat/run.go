@@ -31,6 +31,7 @@ type Wrap struct {
 	Argv                  []string
 	Stdin, Stdout, Stderr *os.File
 	Signals               <-chan os.Signal // signals to procops, which go on to the command
+	OtherSignals          <-chan os.Signal // more of them, which matter only while it runs
 	MaxRuntime            time.Duration    // 0: no limit
 	NoOverlap             bool             // refuse to run while another run of Name is under way
 	Wait                  bool             // with NoOverlap: wait for its end instead
@@ -57,76 +58,132 @@ func (w Wrap) run(ctx context.Context, host *proc.Host, p patience) (code int, e
 	if err := CheckName(w.Name); err != nil {
 		return 0, err
 	}
+	x := &execution{Wrap: w, patience: p}
 	if w.NoOverlap {
-		release, code, err := w.lock(ctx)
+		code, err := x.takeTurn(ctx)
 		if err != nil || code != 0 {
 			return code, err
 		}
-		defer release()
+		defer x.lock.free()
 	}
-	x := &execution{Wrap: w, recorder: newRecorder(ctx, w.Open, p)}
+	x.recorder = newRecorder(ctx, w.Open)
 	return x.run(ctx, host)
-}
-
-// lock waits for the end of other runs. A signal meanwhile ends the waiting as
-// it would have ended the command.
-func (w Wrap) lock(ctx context.Context) (release func(), code int, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	type outcome struct {
-		release func()
-		err     error
-	}
-	locked := make(chan outcome, 1)
-	go func() {
-		release, err := lockRun(ctx, w.LockDir, w.Name, w.Wait)
-		locked <- outcome{release, err}
-	}()
-	var ended syscall.Signal
-	for {
-		select {
-		case o := <-locked:
-			if ended == 0 {
-				return o.release, 0, o.err
-			}
-			if o.err == nil {
-				o.release()
-			}
-			return nil, 128 + int(ended), nil
-		case s := <-w.Signals:
-			if sig, ok := s.(syscall.Signal); ok && sig != syscall.SIGPIPE {
-				ended = sig
-				cancel()
-			}
-		}
-	}
 }
 
 // execution is one run of a command under way.
 type execution struct {
 	Wrap
+	patience patience
+	lock     *runLock // with NoOverlap
 	recorder *recorder
 	record   Run
 	client   Client
+	early    []os.Signal    // came before there was a command to get them
+	asked    syscall.Signal // the last that asked it to end, 0 if none did
+	hurry    bool           // one came when there was no command to get it
 }
 
 func (x *execution) run(ctx context.Context, host *proc.Host) (int, error) {
 	x.record = Run{Name: x.Name, Program: x.Argv[0], State: RunRunning, Started: time.Now()}
-	if err := x.recorder.start(ctx, x.record); err != nil {
+	err := x.awaitStart(x.recorder.start(ctx, x.record))
+	if err != nil && x.asked == 0 {
 		x.warn("start", err)
 	}
-	cause := x.execute(host)
+	var cause error
+	if x.asked != 0 {
+		x.ended(128+int(x.asked), fmt.Sprintf("ended by signal %s before it was started", proc.Signal(x.asked)))
+	} else {
+		cause = x.execute(host)
+	}
 	x.record.Ended = time.Now()
 	x.record.Duration = x.record.Ended.Sub(x.record.Started)
 	x.client.Uptime = x.record.Duration
-	if err := x.recorder.end(ctx, x.record, x.client); err != nil {
+	if err := x.awaitEnd(x.recorder.end(ctx, x.record, x.client)); err != nil {
 		x.warn("end", err)
 	}
 	return x.record.Code, cause
 }
 
+// awaitStart waits until the start is recorded, though not for long. A signal that
+// would have ended the command ends the waiting, and the command is not started.
+func (x *execution) awaitStart(outcome <-chan error) error {
+	timeout := time.NewTimer(x.patience.start)
+	defer timeout.Stop()
+	for {
+		select {
+		case err := <-outcome:
+			x.lookForSignals()
+			return err
+		case <-timeout.C:
+			return errSlow
+		case s := <-x.Signals:
+			if x.came(s); x.asked != 0 {
+				return errSlow
+			}
+		}
+	}
+}
+
+// lookForSignals takes those that have come already.
+func (x *execution) lookForSignals() {
+	for x.asked == 0 {
+		select {
+		case s := <-x.Signals:
+			x.came(s)
+		default:
+			return
+		}
+	}
+}
+
+// came notes a signal that came before the command was there to get it.
+func (x *execution) came(s os.Signal) {
+	if sig, ok := s.(syscall.Signal); ok && endsProgram(s) {
+		x.asked, x.hurry = sig, true
+		return
+	}
+	x.early = append(x.early, s)
+}
+
+// awaitEnd waits until the end is recorded. A signal cannot reach the command any
+// more: it hurries. What hangs then is left to itself, because the process ends.
+func (x *execution) awaitEnd(outcome <-chan error) error {
+	patience := x.patience.end
+	if x.hurry {
+		patience = x.patience.hurry
+	}
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	for {
+		select {
+		case err := <-outcome:
+			<-x.recorder.done
+			return err
+		case <-timeout.C:
+			return errSlow
+		case s := <-x.Signals:
+			if endsProgram(s) && !x.hurry {
+				x.hurry = true
+				timeout.Reset(x.patience.hurry)
+			}
+		}
+	}
+}
+
+// warn tells the user, but waits no longer for a reader that does not read than
+// for the state.
 func (x *execution) warn(what string, err error) {
-	x.Warn(fault.Wrap(fault.Failure, err, "cannot record the %s of this run of %q", what, x.Name))
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		x.Warn(fault.Wrap(fault.Failure, err, "cannot record the %s of this run of %q", what, x.Name))
+	}()
+	patience := time.NewTimer(x.patience.start)
+	defer patience.Stop()
+	select {
+	case <-told:
+	case <-patience.C:
+	}
 }
 
 // execute runs the command and notes how it ended.
@@ -139,15 +196,20 @@ func (x *execution) execute(host *proc.Host) error {
 	p, err := host.Start(proc.Spec{
 		Argv: x.Argv, Foreground: true,
 		Stdin: x.Stdin, Stdout: t.stdout, Stderr: t.stderr,
+		Inherit: true,
 	})
 	t.started()
 	if err != nil {
-		t.finish(0)
+		<-t.finish(0)
 		return x.notStarted(err)
 	}
 	x.client.PID = p.PID()
+	for _, s := range x.early {
+		x.forward(p, s)
+	}
 	tooLong := x.attend(p)
-	x.record.Output = t.finish(drainPatience)
+	x.awaitOutput(t.finish(drainPatience), tooLong)
+	x.record.Output = t.tail.bytes()
 	x.judge(p.Exit(), tooLong)
 	return nil
 }
@@ -197,7 +259,9 @@ func (x *execution) attend(p *proc.Process) (tooLong bool) {
 		case <-p.Exited():
 			return false
 		case s := <-x.Signals:
-			passOn(p, s)
+			x.forward(p, s)
+		case s := <-x.OtherSignals:
+			x.forward(p, s)
 		case <-limit:
 			x.stop(p)
 			return true
@@ -211,7 +275,7 @@ func (x *execution) stop(p *proc.Process) {
 	defer hurry()
 	stopped := make(chan error, 1)
 	go func() {
-		stopped <- p.Stop(ctx, proc.Ladder{Steps: []proc.Step{{Signal: proc.Signal(syscall.SIGTERM), Wait: x.recorder.patience.kill}}})
+		stopped <- p.Stop(ctx, proc.Ladder{Steps: []proc.Step{{Signal: proc.Signal(syscall.SIGTERM), Wait: x.patience.kill}}})
 	}()
 	for {
 		select {
@@ -228,20 +292,59 @@ func (x *execution) stop(p *proc.Process) {
 	}
 }
 
+// awaitOutput waits until the output has been passed on. Whoever reads it decides
+// how long that takes; but when the command was to end, a reader that has stopped
+// reading does not hold up the end for ever, and a further signal ends it at once.
+func (x *execution) awaitOutput(passed <-chan struct{}, tooLong bool) {
+	var limit <-chan time.Time
+	if tooLong || x.asked != 0 {
+		timer := time.NewTimer(x.patience.reader)
+		defer timer.Stop()
+		limit = timer.C
+	}
+	for {
+		select {
+		case <-passed:
+			return
+		case <-limit:
+			return
+		case s := <-x.Signals:
+			if endsProgram(s) {
+				x.hurry = true
+				return
+			}
+		}
+	}
+}
+
+// forward hands a signal to the command and notes one that asks it to end.
+func (x *execution) forward(p *proc.Process, s os.Signal) {
+	err := passOn(p, s)
+	if sig, ok := s.(syscall.Signal); ok && endsProgram(s) {
+		x.asked = sig
+		x.hurry = x.hurry || errors.Is(err, os.ErrProcessDone)
+	}
+}
+
+// endsProgram reports whether a signal asks a program to end. One that procops
+// was started with ignored, as by nohup, means nothing to the command either.
 func endsProgram(s os.Signal) bool {
-	return s == syscall.SIGTERM || s == syscall.SIGINT || s == syscall.SIGQUIT || s == syscall.SIGHUP
+	sig, ok := s.(syscall.Signal)
+	asks := sig == syscall.SIGTERM || sig == syscall.SIGINT || sig == syscall.SIGQUIT || sig == syscall.SIGHUP
+	return ok && asks && !proc.IgnoredAtStart(proc.Signal(sig))
 }
 
 // passOn hands a signal to the command. One that ends programs goes to its whole
 // group, as Ctrl-C on a terminal does; the others go to the command alone,
 // because whatever it has started may not expect them.
-func passOn(p *proc.Process, s os.Signal) {
+func passOn(p *proc.Process, s os.Signal) error {
 	sig, ok := s.(syscall.Signal)
 	switch {
 	case !ok || sig == syscall.SIGPIPE: // SIGPIPE was meant for procops' own writing
+		return nil
 	case sig == syscall.SIGTERM || sig == syscall.SIGINT || sig == syscall.SIGQUIT:
-		_ = p.SignalGroup(proc.Signal(sig))
+		return p.SignalGroup(proc.Signal(sig))
 	default:
-		_ = p.Signal(proc.Signal(sig))
+		return p.Signal(proc.Signal(sig))
 	}
 }

@@ -143,7 +143,7 @@ func (s *stage) start(argv ...string) <-chan outcome {
 	done := make(chan outcome, 1)
 	go func() {
 		p := usualPatience()
-		p.end, p.kill = 2*time.Second, 2*time.Second
+		p.end, p.kill, p.reader = 2*time.Second, 2*time.Second, time.Second
 		code, err := w.run(context.Background(), s.host, p)
 		done <- outcome{code, err}
 	}()

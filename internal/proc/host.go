@@ -237,7 +237,7 @@ func (h *Host) launch(s *Spec) (*launch, error) {
 	}
 	return &launch{
 		path: path, dir: s.Dir, argv: s.Argv, env: env, session: s.Session, survives: s.Survive != "",
-		user: s.User.change(), umask: s.Umask, nice: s.Nice, cpus: cpus, limits: s.Limits.list(), cgroup: s.Cgroup,
+		inherit: s.Inherit, user: s.User.change(), umask: s.Umask, nice: s.Nice, cpus: cpus, limits: s.Limits.list(), cgroup: s.Cgroup,
 	}, nil
 }
 

@@ -35,6 +35,7 @@ type launch struct {
 	foreground bool
 	detached   bool // outlives procops and ignores signals
 	survives   bool // outlives procops
+	inherit    bool // signals and descriptors that procops was started with
 	slot       *slot
 	user       *User
 	umask      *Umask
@@ -77,6 +78,7 @@ func (l *launch) run() (int, error) {
 		nice:     C.int(l.nice),
 	}
 	request.foreground = truth(l.foreground)
+	request.inherit = truth(l.inherit)
 	strings := l.strings()
 	pins.Pin(&strings[0])
 	request.strings = (*C.char)(unsafe.Pointer(&strings[0]))
@@ -190,6 +192,9 @@ func truth(b bool) C.int {
 func endedChild() int {
 	return max(int(C.procops_ended()), 0)
 }
+
+// IgnoredAtStart reports whether this program was started with a signal ignored.
+func IgnoredAtStart(s Signal) bool { return C.procops_ignored(C.int(s)) != 0 }
 
 // wasStopped reports whether a child has been stopped since this was asked last.
 func wasStopped(pid int) bool { return C.procops_stopped(C.pid_t(pid)) != 0 }

@@ -62,6 +62,7 @@ struct procops_spawn {
 	int foreground; // make the group the foreground group of the terminal on descriptor 0
 	int detached;   // no parent-death signal, and all signals ignored
 	int survives;   // no parent-death signal once the program has been executed
+	int inherit;    // ignored and blocked signals, and descriptors that are not close-on-exec
 	struct procops_slot *slot;
 
 	int has_user;
@@ -93,6 +94,9 @@ pid_t procops_ended(void);
 
 // Whether a child has been stopped by a signal since this was asked last.
 int procops_stopped(pid_t pid);
+
+// Whether this program was started with the signal ignored.
+int procops_ignored(int sig);
 
 // Makes group the foreground group of the terminal fd; returns an errno.
 int procops_foreground(int fd, pid_t group);

@@ -31,6 +31,7 @@
 #endif
 
 #define SIGNALS 64
+#define CLASSIC_SIGNALS 31 // nobody ignores the others for his children
 #define STACK_SIZE (64 * 1024)
 
 // The kernel's struct sigaction.
@@ -52,13 +53,25 @@ struct child {
 // its own.
 static struct rlimit first_nofile;
 
+// The signals that procops was started with ignored and blocked; the runtime
+// installs handlers for nearly all.
+static uint64_t first_ignored, first_blocked;
+
+static uint64_t bit(int sig) { return (uint64_t)1 << (sig - 1); }
+
 void procops_guard(void) __attribute__((noreturn));
 
 // Runs before the Go runtime starts, in every program that contains this
 // package: so it does next to nothing, unless the program is the guard.
 __attribute__((constructor)) static void early(void)
 {
+	struct kernel_sigaction act;
+	int s;
 	getrlimit(RLIMIT_NOFILE, &first_nofile);
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, NULL, &first_blocked, sizeof first_blocked);
+	for (s = 1; s <= CLASSIC_SIGNALS; s++)
+		if (syscall(SYS_rt_sigaction, s, NULL, &act, sizeof act.mask) == 0 && act.handler == SIG_IGN)
+			first_ignored |= bit(s);
 	if (strcmp(program_invocation_name, "procops-guard") == 0)
 		procops_guard();
 }
@@ -101,7 +114,8 @@ static void take_files(struct procops_spawn *r)
 	// An old kernel does not have it; then close-on-exec has to do. A child that
 	// outlives procops holds the lock of its supervisor until it is another program:
 	// before that the next supervisor could not know it by its environment.
-	syscall(SYS_close_range, r->nfds, ~0U, r->survives ? CLOSE_RANGE_CLOEXEC : 0);
+	if (!r->inherit)
+		syscall(SYS_close_range, r->nfds, ~0U, r->survives ? CLOSE_RANGE_CLOEXEC : 0);
 }
 
 static void take_limits(struct procops_spawn *r)
@@ -143,14 +157,15 @@ static void take_user(struct child *c)
 		follow_parent(c); // a change of user clears the signal
 }
 
-static void set_signals(void (*action)(int))
+static void set_signals(void (*action)(int), uint64_t ignored, uint64_t blocked)
 {
-	struct kernel_sigaction act = {.handler = action};
-	uint64_t empty = 0;
+	struct kernel_sigaction act = {0};
 	int s;
-	for (s = 1; s <= SIGNALS; s++)
+	for (s = 1; s <= SIGNALS; s++) {
+		act.handler = ignored & bit(s) ? SIG_IGN : action;
 		syscall(SYS_rt_sigaction, s, &act, NULL, sizeof act.mask);
-	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &empty, NULL, sizeof empty);
+	}
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &blocked, NULL, sizeof blocked);
 }
 
 static int child_main(void *arg)
@@ -183,7 +198,10 @@ static int child_main(void *arg)
 		take_user(c);
 	if (r->has_dir && chdir(c->dir) != 0)
 		fail(r, STEP_DIR);
-	set_signals(r->detached ? SIG_IGN : SIG_DFL);
+	if (r->inherit)
+		set_signals(SIG_DFL, first_ignored, first_blocked);
+	else
+		set_signals(r->detached ? SIG_IGN : SIG_DFL, 0, 0);
 	if (r->survives && getppid() != c->parent)
 		_exit(127); // nobody knows of it yet
 	execve(c->path, c->argv, c->envp);
@@ -237,6 +255,11 @@ void procops_spawn(struct procops_spawn *r)
 			;
 	}
 	free(c.argv);
+}
+
+int procops_ignored(int sig)
+{
+	return sig >= 1 && sig <= SIGNALS && (first_ignored & bit(sig)) != 0;
 }
 
 pid_t procops_ended(void)

@@ -53,6 +53,12 @@ type Spec struct {
 	// ExtraFiles follow from descriptor 3, or 4 with Progress.
 	ExtraFiles []*os.File
 
+	// Inherit lets the program begin as if procops were not there: it ignores and
+	// blocks the signals that procops was started with ignored and blocked, as by
+	// nohup, and gets the descriptors above its own that are not close-on-exec.
+	// Otherwise it gets none of either.
+	Inherit bool
+
 	User   *User  // nil: that of procops
 	Umask  *Umask // nil: that of procops
 	Nice   int    // priority, -20 to 19; 0: that of procops
