@@ -32,14 +32,14 @@ func (l *runLock) free() {
 func (x *execution) takeTurn(ctx context.Context) (code int, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	t := turn{opened: make(chan struct{}), outcome: make(chan error, 1)}
-	go func() { t.outcome <- t.take(ctx, x.LockDir, x.Name, x.Wait) }()
+	c := claim{opened: make(chan struct{}), outcome: make(chan error, 1)}
+	go func() { c.outcome <- c.take(ctx, x.LockDir, x.Name, x.Wait) }()
 	timeout := time.NewTimer(x.patience.end)
 	defer timeout.Stop()
-	for opened := t.opened; ; {
+	for opened := c.opened; ; {
 		select {
-		case err := <-t.outcome:
-			x.lock = t.lock
+		case err := <-c.outcome:
+			x.lock = c.lock
 			return 0, err
 		case <-opened:
 			timeout.Stop()
@@ -48,15 +48,15 @@ func (x *execution) takeTurn(ctx context.Context) (code int, err error) {
 			return 0, unsure(x.Name, errSlow)
 		case s := <-x.Signals:
 			if sig, ok := s.(syscall.Signal); ok && sig != syscall.SIGPIPE && !proc.IgnoredAtStart(proc.Signal(sig)) {
-				go t.giveBack()
+				go c.giveBack()
 				return 128 + int(sig), nil
 			}
 		}
 	}
 }
 
-// turn is the taking of a lock under way. Its goroutine may hang in the kernel.
-type turn struct {
+// claim is the taking of a lock under way. Its goroutine may hang in the kernel.
+type claim struct {
 	opened  chan struct{} // closed once there is a file to lock
 	outcome chan error
 	lock    *runLock // set before a nil outcome
@@ -64,12 +64,12 @@ type turn struct {
 
 // take takes the lock, which the kernel frees however the run ends. Without
 // wait, a lock that is taken is a fault.Conflict.
-func (t *turn) take(ctx context.Context, dir, name string, wait bool) error {
+func (c *claim) take(ctx context.Context, dir, name string, wait bool) error {
 	f, err := openLock(dir, name)
 	if err != nil {
 		return unsure(name, err)
 	}
-	close(t.opened)
+	close(c.opened)
 	err = flock.Try(f)
 	if errors.Is(err, flock.ErrTaken) && wait {
 		err = waitForLock(ctx, f)
@@ -78,7 +78,7 @@ func (t *turn) take(ctx context.Context, dir, name string, wait bool) error {
 		_, err = unix.FcntlInt(f.Fd(), unix.F_SETFD, 0) // the command inherits it
 	}
 	if err == nil {
-		t.lock = &runLock{f}
+		c.lock = &runLock{f}
 		return nil
 	}
 	_ = f.Close()
@@ -90,9 +90,9 @@ func (t *turn) take(ctx context.Context, dir, name string, wait bool) error {
 }
 
 // giveBack frees a lock that nobody wants any more, should it still come.
-func (t *turn) giveBack() {
-	if err := <-t.outcome; err == nil {
-		t.lock.free()
+func (c *claim) giveBack() {
+	if err := <-c.outcome; err == nil {
+		c.lock.free()
 	}
 }
 
