@@ -161,6 +161,9 @@ func exampleFixture(t *testing.T, s *harness.Sandbox, example string) {
 			s.Want(0, "heartbeat", "run", name, "--", "true")
 		}
 	}
+	if strings.Contains(example, "heartbeat resume") {
+		s.Want(0, "heartbeat", "pause", "backup")
+	}
 	if regexp.MustCompile(`supervise[ .]`).MatchString(example) && !startsSupervisor(example) {
 		s.Want(0, "supervise", "start")
 		s.Want(0, "supervise", "wait")
@@ -192,7 +195,7 @@ func startsSupervisor(example string) bool {
 
 // goesOn reports whether an example goes on until Ctrl-C.
 func goesOn(example string) bool {
-	return regexp.MustCompile(` (--follow|-f|--watch)\b|supervise run\b|tasks work$`).MatchString(example) &&
+	return regexp.MustCompile(` (--follow|-f|--watch)\b|supervise run\b|tasks work$|heartbeat monitor$`).MatchString(example) &&
 		!regexp.MustCompile(` --then |supervise run &`).MatchString(example)
 }
 

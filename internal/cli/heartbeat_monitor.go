@@ -54,15 +54,21 @@ func monitor(c *cli.Context, io IO) (err error) {
 	if err != nil {
 		return err
 	}
-	ctx, done := io.untilSignal(c.Context)
-	defer done()
-	report, err := runMonitor(ctx, io, a, opt)
+	signals := stopBySignals(c.Context, io)
+	defer signals.end()
+	report, err := runMonitor(signals.ctx, io, a, opt)
 	closing, cancel := context.WithTimeout(context.Background(), closePatience)
 	defer cancel()
-	if err = errors.Join(err, a.Close(closing)); err != nil || !opt.Once {
+	err = errors.Join(err, a.Close(closing))
+	var sig *signalError
+	switch {
+	case err != nil || !opt.Once:
 		return err
+	case errors.As(context.Cause(signals.ctx), &sig):
+		return sig
+	default:
+		return exit(report.Worst().ExitCode())
 	}
-	return exit(report.Worst().ExitCode())
 }
 
 // knockPrinter prints the knocks that find another status than the one before; as

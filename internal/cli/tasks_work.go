@@ -87,7 +87,8 @@ func runWorker(signals *stopSignals, io IO, a *app.App, untilEmpty bool, limit t
 	return report, err
 }
 
-// stopSignals stop a worker: the first ends ctx, the second closes hurry.
+// stopSignals stop what works in the foreground: the first ends ctx, the second closes
+// hurry. SIGPIPE is none of them: it is about what a command has not read.
 type stopSignals struct {
 	ctx   context.Context
 	hurry chan struct{}
