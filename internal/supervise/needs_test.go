@@ -55,3 +55,18 @@ func TestWaitForWhatIsStopped(t *testing.T) {
 		t.Errorf("wait for all that are wanted: %v", err)
 	}
 }
+
+// TestRestartOfWhatEndsAtOnce: what becomes of an order does not depend on how
+// soon after it the process is looked at.
+func TestRestartOfWhatEndsAtOnce(t *testing.T) {
+	once := sh("exit 0")
+	once.Output.File = noFile
+	r := newRig(t, processes(map[string]ProcessConfig{"anchor": forever(), "once": once}))
+	r.await("supervise.process.completed", "once", 1)
+	for range 100 {
+		res := r.do(Request{Action: ActionRestart, Names: []string{"once"}})
+		if !res[0].OK {
+			t.Fatalf("restart: %+v", res[0])
+		}
+	}
+}
