@@ -92,7 +92,7 @@ func superviseWaitCommand(io IO) *cli.Command {
 		ArgsUsage: "[NAME...]",
 		Description: "Without names it waits for all that are wanted. A supervisor that does not run\n" +
 			"yet is waited for, too. Exit code 0 when they are ready, 1 when the time is over,\n" +
-			"one of them was given up or one that is named is stopped, 5 when no supervisor\n" +
+			"one of them was given up or what is named is stopped, 5 when no supervisor\n" +
 			"runs.\n\n" +
 			examples("procops supervise run & procops supervise wait --ready --timeout 30s", "procops supervise wait --ready db cache"),
 		Flags: []cli.Flag{

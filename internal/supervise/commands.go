@@ -76,7 +76,8 @@ func (s *Supervisor) Hurry() { s.hurry() }
 
 // WaitReady returns nil when all the named processes (none: all that are wanted)
 // are as wanted and ready, and an error when one of them has been given up, one
-// that is named itself is stopped and to stay so, or ctx ends.
+// that is named itself, or all of a group that is, is stopped and to stay so, or
+// ctx ends.
 func (s *Supervisor) WaitReady(ctx context.Context, names []string) error {
 	targets, err := s.find(ctx, names, len(names) == 0)
 	if err != nil {
@@ -93,12 +94,28 @@ func (s *Supervisor) WaitReady(ctx context.Context, names []string) error {
 				open = true
 			}
 		}
+		for _, n := range names {
+			if failed == nil && s.allStopped(n) {
+				failed = fault.New(fault.Failure, "%q is not ready: it is stopped", n)
+			}
+		}
 		return failed != nil || !open
 	})
 	if err != nil {
 		return err
 	}
 	return failed
+}
+
+// allStopped reports whether n has processes and all of them are stopped and to
+// stay so.
+func (s *Supervisor) allStopped(n string) bool {
+	found, ok := s.tree.byName[n]
+	if !ok {
+		return false
+	}
+	leaves := found.leaves()
+	return len(leaves) > 0 && !slices.ContainsFunc(leaves, func(p *process) bool { return p.state != StateStopped || p.wanted })
 }
 
 // plight is the state of p and, if it has failed, why.

@@ -70,3 +70,21 @@ func TestRestartOfWhatEndsAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestWaitForAStoppedGroup: a group of which nothing is to run will not become
+// ready, but one of which some is to run does.
+func TestWaitForAStoppedGroup(t *testing.T) {
+	r := newRig(t, Config{
+		Children: []string{"anchor", "g"},
+		Process:  map[string]ProcessConfig{"anchor": forever(), "a": forever(), "b": forever()},
+		Group:    map[string]GroupConfig{"g": {Children: []string{"a", "b"}}},
+	})
+	r.do(Request{Action: ActionStop, Names: []string{"a"}})
+	if err := r.s.WaitReady(t.Context(), []string{"g"}); err != nil {
+		t.Errorf("one of two is stopped: %v", err)
+	}
+	r.do(Request{Action: ActionStop, Names: []string{"g"}})
+	if err := r.s.WaitReady(t.Context(), []string{"g"}); err == nil || err.Error() != `"g" is not ready: it is stopped` {
+		t.Errorf("all is stopped: %v", err)
+	}
+}
