@@ -227,9 +227,9 @@ autostart = false
 		{[]string{"signal", "HUP", "spare"}, 1, "procops: error: spare: it is stopped: it does not run\n"},
 		{[]string{"stop", "web", "--now"}, 2, "procops: error: procops supervise stop: --now is for the whole supervisor\n"},
 		{[]string{"stop", "web", "--timeout", "x"}, 2, `procops: error: procops supervise stop: --timeout: invalid duration "x"`},
-		{[]string{"start", "failing"}, 1, "procops: error: failing: it is backoff: 3 "},
+		{[]string{"start", "failing"}, 1, "procops: error: failing: it is in backoff: 3 "},
 		{[]string{"start", "slow", "--timeout", "200ms"}, 1, "procops: error: start has not come true after 200ms\nprocops: hint: it goes on; "},
-		{[]string{"wait", "slow", "--timeout", "200ms"}, 1, "procops: error: not ready after 200ms\n"},
+		{[]string{"wait", "slow", "--timeout", "200ms"}, 1, "procops: error: not ready after 200ms: slow is starting\n"},
 		{[]string{"pid", "back"}, 2, "procops: error: \"back\" is a group\n"},
 	} {
 		r := s.Want(c.code, append([]string{"supervise"}, c.args...)...)

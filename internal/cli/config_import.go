@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -11,6 +12,7 @@ import (
 	"procops/internal/config/imports"
 	"procops/internal/config/imports/procfile"
 	"procops/internal/config/imports/supervisord"
+	"procops/internal/fault"
 )
 
 const (
@@ -33,7 +35,23 @@ func configImportCommand(io IO) *cli.Command {
 				"procops config import procfile Procfile",
 			),
 		Subcommands: []*cli.Command{configImportSupervisordCommand(io), configImportProcfileCommand(io)},
+		Action:      importWhat,
 	}
+}
+
+// importWhat is the action of import when it is not told what kind of file it is
+// to read.
+func importWhat(c *cli.Context) error {
+	file := c.Args().First()
+	if _, err := os.Stat(file); err != nil {
+		return unknownCommand(c)
+	}
+	kind := "supervisord"
+	if strings.Contains(strings.ToLower(filepath.Base(file)), "procfile") {
+		kind = "procfile"
+	}
+	return fault.New(fault.Usage, "%s needs to be told what kind of file %q is", commandName(c), file).
+		WithHint("the kind comes first: `%s %s %s`", commandName(c), kind, file)
 }
 
 func outputFlag() cli.Flag {

@@ -18,7 +18,7 @@ func permute(root *cli.App, args []string) []string {
 	}
 	p := permutation{flags: root.Flags, commands: root.Commands}
 	rest := args[1:]
-	for len(rest) > 0 && rest[0] != "--" && !p.inCommand() {
+	for len(rest) > 0 && rest[0] != "--" && !p.inCommand() && !p.lost() {
 		rest = rest[p.take(root.Flags, rest):]
 	}
 	if p.help && (len(p.positional) == 0 || len(p.commands) == 0) {
@@ -56,6 +56,10 @@ func (p *permutation) take(global []cli.Flag, rest []string) int {
 			into = &p.global
 		}
 	}
+	if short, ok := p.attached(arg); ok && known == nil {
+		p.command = append(p.command, short, arg[len(short):]) // -n5 is -n 5
+		return 1
+	}
 	n := 1
 	if takesValue(known) && !strings.Contains(arg, "=") && len(rest) > 1 {
 		n = 2
@@ -81,6 +85,19 @@ func (p *permutation) takeWord(arg string) {
 
 // inCommand reports whether all that follows are arguments of a command to run.
 func (p *permutation) inCommand() bool { return p.wraps && len(p.positional) > 1 }
+
+// attached returns the short flag of the innermost command that arg begins with,
+// if it has a value, and arg goes on with that.
+func (p *permutation) attached(arg string) (short string, ok bool) {
+	if len(arg) < 3 || arg[1] == '-' || arg[2] == '=' {
+		return "", false
+	}
+	return arg[:2], takesValue(find(p.flags, arg[:2]))
+}
+
+// lost reports whether a word that is no command stands where one must. That is
+// the mistake to tell of, not a flag behind it of which nobody knows whose it is.
+func (p *permutation) lost() bool { return len(p.commands) > 0 && len(p.positional) > 0 }
 
 // find returns the flag that arg names. Of short flags run together, such as
 // "-fn", the last one is meant: only it can have a value.

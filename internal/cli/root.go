@@ -14,6 +14,7 @@ import (
 
 	"procops/internal/fault"
 	"procops/internal/name"
+	"procops/internal/proc"
 )
 
 // Main runs the command that args name and returns the exit code of the
@@ -175,8 +176,12 @@ func usageError(c *cli.Context, err error, _ bool) error {
 	hint := fmt.Sprintf("see `%s --help`", commandName(c))
 	if flag, unknown := strings.CutPrefix(problem, "flag provided but not defined: -"); unknown {
 		problem = fmt.Sprintf("unknown flag %q", flag)
-		if near, ok := name.Nearest(flag, flagNames(c)); ok && len(flag) > 1 {
+		if _, err := proc.ParseSignal(flag); err == nil && c.Command != nil && c.Command.Name == signalName {
+			hint = fmt.Sprintf("write the signal without \"-\": `%s %s NAME`", commandName(c), flag)
+		} else if near, ok := name.Nearest(flag, flagNames(c)); ok && len(flag) > 1 {
 			hint = fmt.Sprintf("did you mean --%s? %s", near, hint)
+		} else if ours := flagElsewhere(flag); slices.Contains(flagNames(c), ours) {
+			hint = fmt.Sprintf("did you mean --%s? %s", ours, hint)
 		}
 	}
 	return fault.New(fault.Usage, "%s: %s", commandName(c), problem).WithHint("%s", hint)

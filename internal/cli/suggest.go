@@ -12,18 +12,20 @@ import (
 
 // meant returns the commands, as they are typed, that somebody may have meant
 // who typed word below parent: commands of that name one level further down,
-// one whose name is near, or what other tools' word for it is called here.
+// what other tools' word for it is called here, or one whose name is near.
 func meant(parent string, commands []*cli.Command, word string) []string {
 	if found := below(parent, commands, word); len(found) > 0 {
 		return found
-	}
-	if near, ok := name.Nearest(word, commandNames(commands)); ok {
-		return []string{parent + " " + near}
 	}
 	for _, ours := range elsewhere(word) {
 		if slices.Contains(commandNames(commands), ours) {
 			return []string{parent + " " + ours}
 		}
+	}
+	if near, ok := name.Nearest(word, commandNames(commands)); ok {
+		return []string{parent + " " + near}
+	}
+	for _, ours := range elsewhere(word) {
 		if found := below(parent, commands, ours); len(found) > 0 {
 			return found
 		}
@@ -73,6 +75,15 @@ func elsewhere(word string) []string {
 		return []string{"beat"}
 	}
 	return nil
+}
+
+// flagElsewhere returns what procops may call the flag that other tools of the
+// kind call flag, "" if nothing comes to mind.
+func flagElsewhere(flag string) string {
+	if flag == "tail" { // docker logs, kubectl logs
+		return flagLines
+	}
+	return ""
 }
 
 // didYouMean makes a hint of commands.

@@ -17,6 +17,8 @@ import (
 const (
 	flagNoWait  = "no-wait"
 	flagRolling = "rolling"
+
+	signalName = "signal" // the command
 )
 
 func noWaitFlag() cli.Flag {
@@ -62,7 +64,7 @@ func superviseRestartCommand(io IO) *cli.Command {
 
 func superviseSignalCommand(io IO) *cli.Command {
 	return &cli.Command{
-		Name:        "signal",
+		Name:        signalName,
 		Usage:       "send a signal to processes",
 		ArgsUsage:   "SIGNAL NAME...",
 		Description: examples("procops supervise signal HUP nginx", "procops supervise signal USR1 --all"),
@@ -213,7 +215,15 @@ func printResults(io IO, request supervise.Request, results []supervise.Result) 
 // resultNote says why a result is bad.
 func resultNote(r supervise.Result) string {
 	if r.Note == "" {
-		return "it is " + string(r.State)
+		return "it is " + inState(r.State)
 	}
-	return fmt.Sprintf("it is %s: %s", r.State, r.Note)
+	return fmt.Sprintf("it is %s: %s", inState(r.State), r.Note)
+}
+
+// inState is what follows "it is".
+func inState(s supervise.State) string {
+	if s == supervise.StateBackoff {
+		return "in backoff" // the one state that is a noun
+	}
+	return string(s)
 }

@@ -82,8 +82,11 @@ func runOptionsOf(c *cli.Context) (o runOptions, err error) {
 	if o.timeout > 0 {
 		return o, fault.New(fault.Usage, "%s: --%s goes with --%s only", commandName(c), flagTimeout, flagThen)
 	}
-	_, err = args(c, 0, 0, "no arguments")
-	return o, err
+	if c.Args().Present() {
+		_, err = args(c, 0, 0, "")
+		return o, fault.New(fault.Usage, "%v", err).WithHint("it brings the whole tree up; `--%s -- CMD...` runs a command then, `procops supervise start NAME` starts one process of a supervisor that runs", flagThen)
+	}
+	return o, nil
 }
 
 // styleOf returns the style that the flags ask for.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	stdio "io"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -91,7 +92,7 @@ func superviseWaitCommand(io IO) *cli.Command {
 		ArgsUsage: "[NAME...]",
 		Description: "Without names it waits for all that are wanted. A supervisor that does not run\n" +
 			"yet is waited for, too. Exit code 0 when they are ready, 1 when the time is over,\n" +
-			"one of them was given up or one that is named is stopped, 5 when no supervisor\n" +
+			"one of them was given up or what is named is stopped, 5 when no supervisor\n" +
 			"runs.\n\n" +
 			examples("procops supervise run & procops supervise wait --ready --timeout 30s", "procops supervise wait --ready db cache"),
 		Flags: []cli.Flag{
@@ -109,12 +110,39 @@ func superviseWaitCommand(io IO) *cli.Command {
 			}
 			return converse(c, io, func(ctx context.Context, client *control.Client) error {
 				late := fault.New(fault.Failure, "not ready after %v", patience).WithHint("see `procops supervise status`")
-				ctx, cancel := withLimit(ctx, patience, late)
+				limited, cancel := withLimit(ctx, patience, late)
 				defer cancel()
-				return waitReady(ctx, client, names, late)
+				err := waitReady(limited, client, names, late)
+				if !errors.Is(err, late) {
+					return err
+				}
+				if open := stillOpen(ctx, client, names); open != "" {
+					return fault.New(fault.Failure, "not ready after %v: %s", patience, open).WithHint("see `procops supervise status`")
+				}
+				return err
 			})
 		},
 	}
+}
+
+// stillOpen says which of the processes are wanted and not ready, "" if none is
+// or nobody can tell.
+func stillOpen(ctx context.Context, client *control.Client, names []string) string {
+	status, err := client.Status(ctx)
+	if err != nil {
+		return ""
+	}
+	found, err := selectProcesses(status, names)
+	if err != nil {
+		return ""
+	}
+	var open []string
+	for _, p := range found {
+		if p.Wanted && p.State != supervise.StateRunning && p.State != supervise.StateCompleted {
+			open = append(open, p.Name+" is "+inState(p.State))
+		}
+	}
+	return strings.Join(open, ", ")
 }
 
 // waitReady waits for the supervisor and then for what it supervises. late is
@@ -180,7 +208,7 @@ func supervisePIDCommand(io IO) *cli.Command {
 				return fault.New(fault.Usage, "%q is a group", names[0]).WithHint("`procops supervise status %s` shows its processes", names[0])
 			}
 			if found[0].PID == 0 {
-				return fault.New(fault.Failure, "%q does not run: it is %s", names[0], found[0].State)
+				return fault.New(fault.Failure, "%q does not run: it is %s", names[0], inState(found[0].State))
 			}
 			_, err = fmt.Fprintln(io.Stdout, found[0].PID)
 			return err

@@ -43,7 +43,7 @@ func superviseUpgradeCommand(io IO) *cli.Command {
 
 func upgradeSupervisor(c *cli.Context, io IO) error {
 	if _, err := args(c, 0, 0, ""); err != nil {
-		return err
+		return fault.New(fault.Usage, "%v", err).WithHint("another procops is named with --%s: `%s --%s %s`", flagProgram, commandName(c), flagProgram, c.Args().First())
 	}
 	program, err := programOf(c)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 // is stuck in the kernel, usually on a file system that does not answer.
 const killPatience = 10 * time.Second
 
-// zombieLook is how often Stop looks, after SIGKILL, whether only zombies are
-// left that nobody waits for.
+// zombieLook is how often Stop looks whether only zombies are left that nobody
+// waits for.
 const zombieLook = 100 * time.Millisecond
 
 // Ladder is how a process is asked to end: the steps in turn, and SIGKILL after
@@ -56,10 +56,14 @@ func (p *Process) climb(ctx context.Context, step Step, until func() time.Time) 
 	}
 	timer := time.NewTimer(step.Wait)
 	defer timer.Stop()
+	again := time.NewTicker(zombieLook)
+	defer again.Stop()
 	for {
 		select {
 		case <-p.gone:
 			return true
+		case <-again.C:
+			p.dismissZombies() // they would be waited for until the step is over, and sent SIGKILL
 		case <-timer.C:
 			if until == nil {
 				return false

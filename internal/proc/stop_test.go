@@ -164,6 +164,25 @@ func TestStopIsNotHeldUpByAZombie(t *testing.T) {
 	}
 }
 
+func TestAStepIsNotHeldUpByAZombie(t *testing.T) {
+	h := newTestHost(t, HostOptions{Subreaper: true, Guard: true})
+	out := newOutput()
+	s := Spec{Argv: []string{"perl", "-e", `
+		use POSIX; $| = 1;
+		if (fork) { exit 0 }
+		if (!($pid = fork)) { sleep 1000 }
+		setsid; print "member $pid\n"; sleep 1000`}, Output: out.add}
+	p := mustStart(t, h, s)
+	out.await(t, "member ")
+	begin := time.Now()
+	if err := p.Stop(t.Context(), ladder(time.Hour, syscall.SIGTERM)); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("took %v", took)
+	}
+}
+
 func TestStopTwiceAtOnce(t *testing.T) {
 	h := newTestHost(t, HostOptions{})
 	p := mustStart(t, h, Spec{Argv: []string{"sleep", "1000"}})

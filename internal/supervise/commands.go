@@ -76,7 +76,8 @@ func (s *Supervisor) Hurry() { s.hurry() }
 
 // WaitReady returns nil when all the named processes (none: all that are wanted)
 // are as wanted and ready, and an error when one of them has been given up, one
-// that is named itself is stopped and to stay so, or ctx ends.
+// that is named itself, or all of a group that is, is stopped and to stay so, or
+// ctx ends.
 func (s *Supervisor) WaitReady(ctx context.Context, names []string) error {
 	targets, err := s.find(ctx, names, len(names) == 0)
 	if err != nil {
@@ -88,9 +89,14 @@ func (s *Supervisor) WaitReady(ctx context.Context, names []string) error {
 		for _, p := range targets {
 			switch {
 			case p.state == StateFatal || s.stopping, p.state == StateStopped && !p.wanted && slices.Contains(names, p.name):
-				failed = fault.New(fault.Failure, "%q is not ready: it is %s", p.name, p.state)
+				failed = fault.New(fault.Failure, "%q is not ready: it is %s", p.name, p.plight())
 			case p.wanted && p.state != StateRunning && p.state != StateCompleted:
 				open = true
+			}
+		}
+		for _, n := range names {
+			if failed == nil && s.allStopped(n) {
+				failed = fault.New(fault.Failure, "%q is not ready: it is stopped", n)
 			}
 		}
 		return failed != nil || !open
@@ -99,6 +105,25 @@ func (s *Supervisor) WaitReady(ctx context.Context, names []string) error {
 		return err
 	}
 	return failed
+}
+
+// allStopped reports whether n has processes and all of them are stopped and to
+// stay so.
+func (s *Supervisor) allStopped(n string) bool {
+	found, ok := s.tree.byName[n]
+	if !ok {
+		return false
+	}
+	leaves := found.leaves()
+	return len(leaves) > 0 && !slices.ContainsFunc(leaves, func(p *process) bool { return p.state != StateStopped || p.wanted })
+}
+
+// plight is the state of p and, if it has failed, why.
+func (p *process) plight() string {
+	if p.state == StateFatal && p.reason != "" {
+		return string(p.state) + ": " + p.reason
+	}
+	return string(p.state)
 }
 
 // find returns the processes that names stand for, in order of start, each once.
@@ -197,15 +222,30 @@ func (s *Supervisor) order(ctx context.Context, r Request, targets []*process, w
 		}
 		return begin(targets), nil
 	})
-	if err == nil && !r.NoWait {
-		err = s.wait(ctx, func() bool {
-			return !slices.ContainsFunc(reached, func(ok func() bool) bool { return !ok() })
-		})
-	}
 	if err != nil {
 		return nil, err
 	}
-	return s.results(ctx, r, targets, note)
+	if r.NoWait {
+		return s.results(ctx, r, targets, note)
+	}
+	// What became of it is what it is at that moment: one that was started and has
+	// ended well may be on its way to the next state when it is looked at again.
+	var became []Result
+	err = s.wait(ctx, func() bool {
+		if slices.ContainsFunc(reached, func(ok func() bool) bool { return !ok() }) {
+			return false
+		}
+		became = s.became(r, targets, note)
+		return true
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case became != nil && ctx.Err() == nil:
+		return became, nil
+	default:
+		return s.results(ctx, r, targets, note)
+	}
 }
 
 func processNames(list []*process) []string {
@@ -307,19 +347,22 @@ func (s *Supervisor) wait(ctx context.Context, reached func() bool) error {
 
 // results says what has become of an order.
 func (s *Supervisor) results(ctx context.Context, r Request, targets []*process, note string) ([]Result, error) {
-	return learn(ctx, s, func() (list []Result, _ error) {
-		for _, p := range targets {
-			one := Result{Name: p.name, State: p.state, Note: note, OK: true}
-			if p.run != nil {
-				one.PID = p.run.child.PID()
-			}
-			if !r.NoWait && !p.obeyed(r.Action) {
-				one.OK, one.Note = false, p.reason
-			}
-			list = append(list, one)
+	return learn(ctx, s, func() ([]Result, error) { return s.became(r, targets, note), nil })
+}
+
+// became is the part of results that the loop does.
+func (s *Supervisor) became(r Request, targets []*process, note string) (list []Result) {
+	for _, p := range targets {
+		one := Result{Name: p.name, State: p.state, Note: note, OK: true}
+		if p.run != nil {
+			one.PID = p.run.child.PID()
 		}
-		return list, nil
-	})
+		if !r.NoWait && !p.obeyed(r.Action) {
+			one.OK, one.Note = false, p.reason
+		}
+		list = append(list, one)
+	}
+	return list
 }
 
 // obeyed reports whether p is where an action was to bring it.

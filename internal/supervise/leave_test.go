@@ -143,7 +143,7 @@ func TestWaitReadySaysHowItIs(t *testing.T) {
 			_, err := r.s.Do(t.Context(), Request{Action: ActionRestart, Names: []string{"bad"}, NoWait: true})
 			done <- err
 		}()
-		if err := r.s.WaitReady(t.Context(), []string{"bad"}); err == nil || err.Error() != `"bad" is not ready: it is fatal` {
+		if err := r.s.WaitReady(t.Context(), []string{"bad"}); err == nil || err.Error() != `"bad" is not ready: it is fatal: 1 General error` {
 			t.Errorf("wait: %v", err)
 		}
 		if err := <-done; err != nil {

@@ -55,3 +55,36 @@ func TestWaitForWhatIsStopped(t *testing.T) {
 		t.Errorf("wait for all that are wanted: %v", err)
 	}
 }
+
+// TestRestartOfWhatEndsAtOnce: what becomes of an order does not depend on how
+// soon after it the process is looked at.
+func TestRestartOfWhatEndsAtOnce(t *testing.T) {
+	once := sh("exit 0")
+	once.Output.File = noFile
+	r := newRig(t, processes(map[string]ProcessConfig{"anchor": forever(), "once": once}))
+	r.await("supervise.process.completed", "once", 1)
+	for range 100 {
+		res := r.do(Request{Action: ActionRestart, Names: []string{"once"}})
+		if !res[0].OK {
+			t.Fatalf("restart: %+v", res[0])
+		}
+	}
+}
+
+// TestWaitForAStoppedGroup: a group of which nothing is to run will not become
+// ready, but one of which some is to run does.
+func TestWaitForAStoppedGroup(t *testing.T) {
+	r := newRig(t, Config{
+		Children: []string{"anchor", "g"},
+		Process:  map[string]ProcessConfig{"anchor": forever(), "a": forever(), "b": forever()},
+		Group:    map[string]GroupConfig{"g": {Children: []string{"a", "b"}}},
+	})
+	r.do(Request{Action: ActionStop, Names: []string{"a"}})
+	if err := r.s.WaitReady(t.Context(), []string{"g"}); err != nil {
+		t.Errorf("one of two is stopped: %v", err)
+	}
+	r.do(Request{Action: ActionStop, Names: []string{"g"}})
+	if err := r.s.WaitReady(t.Context(), []string{"g"}); err == nil || err.Error() != `"g" is not ready: it is stopped` {
+		t.Errorf("all is stopped: %v", err)
+	}
+}
