@@ -39,16 +39,31 @@ func superviseReloadCommand(io IO) *cli.Command {
 					return err
 				}
 				if c.Bool(flagJSON) {
-					return printJSON(io.Stdout, plan)
+					return printJSON(io.Stdout, filledPlan(plan))
 				}
-				return printPlan(io.Stdout, plan)
+				return printPlan(io.Stdout, plan, c.Bool(flagDryRun))
 			})
 		},
 	}
 }
 
-// printPlan writes a line for each kind of change.
-func printPlan(w goio.Writer, p supervise.Plan) error {
+// filledPlan has an empty list, not null, where there is nothing.
+func filledPlan(p supervise.Plan) supervise.Plan {
+	for _, list := range []*[]string{&p.Added, &p.Removed, &p.Restarted, &p.Updated} {
+		if *list == nil {
+			*list = []string{}
+		}
+	}
+	return p
+}
+
+// printPlan writes a line for each kind of change: what was done, or with dry what
+// would be.
+func printPlan(w goio.Writer, p supervise.Plan, dry bool) error {
+	verb := ""
+	if dry {
+		verb = "would be "
+	}
 	if p.Empty() {
 		_, err := fmt.Fprintln(w, "nothing to change")
 		return err
@@ -57,10 +72,10 @@ func printPlan(w goio.Writer, p supervise.Plan) error {
 		what  string
 		names []string
 	}{
-		{"added", p.Added},
-		{"removed", p.Removed},
-		{"restarted", p.Restarted},
-		{"updated", p.Updated},
+		{verb + "added", p.Added},
+		{verb + "removed", p.Removed},
+		{verb + "restarted", p.Restarted},
+		{verb + "updated", p.Updated},
 		{"only after the supervisor's next start", p.Ignored},
 	} {
 		if len(part.names) == 0 {
