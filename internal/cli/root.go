@@ -132,6 +132,7 @@ func newRoot(io IO) *cli.App {
 			heartbeatCommand(io),
 			workerCommand(io),
 			tasksCommand(io),
+			serveCommand(io),
 			eventsCommand(io),
 			configCommand(io),
 			versionCommand(io),
