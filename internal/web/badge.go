@@ -42,13 +42,14 @@ func (s *Server) badge(w http.ResponseWriter, r *http.Request) answer {
 	// Where an image may come from and what it may load is for the page that shows
 	// it to say; opened by itself it must do nothing.
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-	code, text, colour := http.StatusOK, "", ""
+	a := answer{code: http.StatusOK, kind: "image/svg+xml; charset=utf-8"}
 	if len(statuses) == 0 {
-		code, text, colour = http.StatusNotFound, "not found", "#9f9f9f"
-	} else {
-		text, colour = badgeLook(heartbeat.Worst(statuses...))
+		a.code, a.body = http.StatusNotFound, drawBadge(label, "not found", "#9f9f9f")
+		return a
 	}
-	return answer{code: code, kind: "image/svg+xml; charset=utf-8", body: drawBadge(label, text, colour)}
+	text, colour := badgeLook(heartbeat.Worst(statuses...))
+	a.body = drawBadge(label, text, colour)
+	return a
 }
 
 // badgeLook returns the text and the colour for a status.

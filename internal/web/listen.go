@@ -33,7 +33,7 @@ func Listen(ctx context.Context, c Config) (net.Listener, error) {
 	network, address := "tcp", string(c.Listen)
 	config := net.ListenConfig{}
 	if path, ok := c.Listen.socket(); ok {
-		if err := removeStale(path); err != nil {
+		if err := removeStale(ctx, path); err != nil {
 			return nil, err
 		}
 		network, address, config.Control = "unix", path, limited
@@ -59,7 +59,7 @@ func limited(_, _ string, c syscall.RawConn) error {
 }
 
 // removeStale removes the socket at path if nobody listens on it.
-func removeStale(path string) error {
+func removeStale(ctx context.Context, path string) error {
 	before, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -70,7 +70,8 @@ func removeStale(path string) error {
 	if before.Mode().Type() != fs.ModeSocket {
 		return cannotListen(path, errors.New("it exists and is not a socket"))
 	}
-	conn, err := net.DialTimeout("unix", path, dialTimeout)
+	dialer := net.Dialer{Timeout: dialTimeout}
+	conn, err := dialer.DialContext(ctx, "unix", path)
 	if err == nil {
 		return errors.Join(inUse(path), conn.Close())
 	}

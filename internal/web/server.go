@@ -6,6 +6,7 @@ import (
 	"log" //nolint:depguard // net/http takes no other logger
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -153,10 +154,8 @@ func (s *Server) route(r *http.Request) (string, answerer) {
 // allow lets only these methods through.
 func allow(next answerer, methods ...string) answerer {
 	return func(w http.ResponseWriter, r *http.Request) answer {
-		for _, m := range methods {
-			if r.Method == m {
-				return next(w, r)
-			}
+		if slices.Contains(methods, r.Method) {
+			return next(w, r)
 		}
 		w.Header().Set("Allow", strings.Join(methods, ", "))
 		return words(http.StatusMethodNotAllowed, "method not allowed")
