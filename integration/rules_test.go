@@ -101,8 +101,9 @@ func floors() [][]string {
 		{"event", "proc"},
 		{"store", "runner", "logging", "webhook"},
 		concerns(),
+		{"web"}, // serves the concerns, and has a section in the config as they do
 		{"config"},
-		{"control", "web", "hook", "metrics"},
+		{"control", "hook", "metrics"},
 		{"app"},
 		{"cli"},
 		{""},

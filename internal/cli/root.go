@@ -133,6 +133,7 @@ func newRoot(io IO) *cli.App {
 			heartbeatCommand(io),
 			workerCommand(io),
 			tasksCommand(io),
+			serveCommand(io),
 			eventsCommand(io),
 			configCommand(io),
 			versionCommand(io),

@@ -10,6 +10,7 @@ import (
 	"procops/internal/supervise"
 	"procops/internal/tasks"
 	"procops/internal/unit"
+	"procops/internal/web"
 )
 
 // Config is a procops.toml with all that it includes.
@@ -23,6 +24,7 @@ type Config struct {
 	Heartbeat  heartbeat.Config `toml:"heartbeat" doc:"heartbeats and what is expected of them"`
 	Worker     gearman.Config   `toml:"worker" doc:"Gearman: the job servers"`
 	Tasks      tasks.Config     `toml:"tasks" doc:"queued tasks and what runs them"`
+	Serve      web.Config       `toml:"serve" doc:"pings, metrics and badges by HTTP: what procops serve does"`
 
 	path    string
 	root    *source.Node

@@ -66,6 +66,11 @@ answer_timeout = 1
 lease = "90s"
 backoff = {initial = "1s"}
 unknown_types = "accept"
+[serve]
+listen = "unix:/run/procops.sock"
+create = "never"
+public_badges = true
+max_body = "1M"
 [tasks.type."mail.send"]
 command = "cat"
 time_limit = 0
@@ -103,7 +108,7 @@ func TestEffectiveRoundTrip(t *testing.T) {
 
 // values are the sections of a configuration without where they came from.
 func values(cfg *config.Config) []any {
-	return []any{cfg.StateDir, cfg.Durability, cfg.Log, cfg.Events, cfg.Supervise, cfg.Heartbeat, cfg.Worker, cfg.Tasks}
+	return []any{cfg.StateDir, cfg.Durability, cfg.Log, cfg.Events, cfg.Supervise, cfg.Heartbeat, cfg.Worker, cfg.Tasks, cfg.Serve}
 }
 
 func TestEffectiveTOML(t *testing.T) {
@@ -188,6 +193,17 @@ unknown_types = "refuse"
 [tasks.backoff]
 initial = "10s"
 max = "1h"
+
+[serve]
+listen = "127.0.0.1:8580"
+create = "on-request"
+create_limit = 1000
+public_badges = false
+max_connections = 4096
+header_timeout = "5s"
+request_timeout = "30s"
+idle_timeout = "1m"
+max_body = "16M"
 `
 	if got := cfg.Effective().TOML(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

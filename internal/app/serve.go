@@ -1,0 +1,47 @@
+package app
+
+import (
+	"context"
+
+	"github.com/rs/zerolog"
+
+	"procops/internal/heartbeat"
+	"procops/internal/web"
+)
+
+// ServeOptions say how to serve.
+type ServeOptions struct {
+	Listen web.Address        // where; empty: as the config says
+	Build  string             // names the program in /metrics
+	Ready  func(where string) // is called once it listens
+	Hurry  <-chan struct{}    // closed: end at once
+}
+
+// Serve answers HTTP requests until ctx ends, as the section [serve] says.
+func (a *App) Serve(ctx context.Context, log zerolog.Logger, opt ServeOptions) error {
+	cfg := a.Config.Serve
+	if opt.Listen != "" {
+		cfg.Listen = opt.Listen
+	}
+	list, err := a.Heartbeats(ctx)
+	if err != nil {
+		return err
+	}
+	l, err := web.Listen(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	opt.Ready(web.Where(l))
+	return web.NewServer(cfg, pinged{list}, log, opt.Build).Serve(ctx, l, opt.Hurry)
+}
+
+// pinged is the list of heartbeats as web wants it.
+type pinged struct{ *heartbeat.List }
+
+// Ping takes in a ping.
+func (p pinged) Ping(ctx context.Context, name string, ping web.Ping) (heartbeat.Receipt, error) {
+	return p.List.Ping(ctx, name, heartbeat.Ping{
+		Kind: heartbeat.PingKind(ping.Kind), ExitCode: ping.ExitCode, HasCode: ping.HasCode,
+		Run: ping.Run, Body: ping.Body, Source: ping.Source, Create: ping.Create,
+	})
+}
