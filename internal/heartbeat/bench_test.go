@@ -1,8 +1,12 @@
 package heartbeat
 
 import (
+	"context"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -62,4 +66,41 @@ func manyHeartbeats(b *testing.B, count int) *world {
 		return nil
 	}))
 	return w
+}
+
+// BenchmarkBeatsDuringPasses beats a thousand times a second while a monitor looks at
+// 100,000 heartbeats of which in each look 1,000 are due, as with a period of 100 s.
+func BenchmarkBeatsDuringPasses(b *testing.B) {
+	w := manyHeartbeats(b, 100_000)
+	m := &monitor{list: w.List, courier: newCourier(w.List, Deps{})}
+	if _, err := m.pass(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(b.Context())
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for share := 0; ctx.Err() == nil; share++ {
+			w.exec("UPDATE heartbeats SET due = 1 WHERE rank % 100 = ?", share%100)
+			if _, err := m.pass(b.Context()); err != nil {
+				b.Error(err)
+			}
+			<-time.After(time.Second)
+		}
+	})
+	took := make([]float64, 0, 10_000)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for b.Loop() {
+		<-tick.C
+		began := time.Now()
+		if _, err := w.Beat(b.Context(), fmt.Sprintf("heartbeat-%06d", rand.IntN(100_000)), Sign{}); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, float64(time.Since(began))/float64(time.Millisecond))
+	}
+	stop()
+	watching.Wait()
+	slices.Sort(took)
+	b.ReportMetric(took[len(took)*99/100], "ms-p99")
+	b.ReportMetric(took[len(took)-1], "ms-worst")
 }

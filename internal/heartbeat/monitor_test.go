@@ -3,6 +3,7 @@ package heartbeat
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -451,5 +452,69 @@ func TestPings(t *testing.T) {
 	}))
 	if string(body) != "hello" {
 		t.Errorf("kept %q", body)
+	}
+}
+
+// TestAnySequenceWithClockJumps leads lives at random in the store, with a wall clock
+// that is set again and again, and the same lives beside it with one that is not: the
+// states and the alerts are the same.
+func TestAnySequenceWithClockJumps(t *testing.T) {
+	for seed := range uint64(6) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		w := newWorld(t, Config{Heartbeats: map[string]Target{"a": hourly()}})
+		twin := newLife(t, func(e *expectation) { e.maxRuntime = 10 * time.Minute })
+		w.pass(Deps{})
+		both := func(trigger Trigger) {
+			t.Helper()
+			w.must(w.store.Update(t.Context(), func(tx *store.Tx) error {
+				h, _, err := w.expect(tx, "a", false)
+				if err != nil {
+					return err
+				}
+				if trigger == TriggerStart {
+					return w.live(tx, h, func(t *turn) error { return t.begin("", tx.Now()) })
+				}
+				outcome := map[Trigger]Outcome{TriggerSuccess: Good, TriggerFail: Bad}[trigger]
+				_, err = w.saveSign(tx, h, Beat{Time: tx.Now(), Outcome: outcome}, "")
+				return err
+			}))
+			if trigger == TriggerStart {
+				twin.must(twin.begin("", twin.now))
+			} else {
+				twin.must(twin.end(trigger, "", twin.now))
+			}
+		}
+		for range 40 {
+			for range r.IntN(100) {
+				w.clock.move(29 * time.Second)
+				twin.after(29 * time.Second)
+				w.pass(Deps{})
+			}
+			if r.IntN(3) == 0 {
+				w.clock.jump(time.Duration(r.IntN(2000)-1000) * time.Hour / 10)
+			}
+			switch r.IntN(6) {
+			case 0, 1, 2:
+				both(TriggerSuccess)
+			case 3:
+				both(TriggerFail)
+			case 4:
+				both(TriggerStart)
+			default:
+				until := time.Duration(1+r.IntN(100)) * time.Minute
+				w.must(w.Pause(t.Context(), "a", w.clock.read().Add(until)))
+				twin.must(twin.pause(twin.now.Add(until), twin.now))
+			}
+			if got := w.state("a"); got != twin.state {
+				t.Fatalf("seed %d: it is %s, and %s where no clock jumps: %s", seed, got, twin.state, twin.story())
+			}
+		}
+		var want []string
+		for _, n := range twin.notices {
+			want = append(want, string(n.alert)+" a")
+		}
+		if got := w.alerts(); got != strings.Join(want, ", ") {
+			t.Errorf("seed %d: alerts\n%s\nwant\n%s", seed, got, strings.Join(want, ", "))
+		}
 	}
 }
