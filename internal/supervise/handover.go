@@ -22,6 +22,7 @@ type Handover struct {
 	Processes []handedProcess `json:"processes"`
 	Groups    []handedGroup   `json:"groups,omitempty"`
 	Failures  []Failure       `json:"failures,omitempty"`
+	Declared  Config          `json:"-"` // what the next supervisor has to find in the config
 }
 
 // handedProcess is where a process is in its life.
@@ -140,8 +141,23 @@ func (s *Supervisor) tryUpgrade() {
 	}
 }
 
-// quiet reports whether no process is between two states.
+// promise keeps upgrades from happening until the returned function is called. An
+// order is recorded before the tree knows of it; the next supervisor would go on
+// with the tree as it was handed over, and what is recorded would say otherwise:
+// instances that the numbers have no place for any more would run on unseen.
+func (s *Supervisor) promise() (kept func(), err error) {
+	// Not for as long as somebody waits: it must be known whether it counts.
+	if err := s.ask(context.Background(), func() { s.orders++ }); err != nil {
+		return nil, err
+	}
+	return func() { s.post(func() { s.orders-- }) }, nil
+}
+
+// quiet reports whether no process is between two states, and no order on its way.
 func (s *Supervisor) quiet() bool {
+	if s.orders > 0 {
+		return false
+	}
 	for _, p := range s.tree.processes {
 		between := p.state == StateEnding || p.state == StateStopping || p.halt || p.again || p.next != nil || p.chain.busy()
 		if between || p.run != nil && (p.run.exited || p.run.ladder) {
@@ -229,7 +245,7 @@ func (s *Supervisor) replace(u *upgrade) error {
 		return err
 	}
 	defer release()
-	h := Handover{Host: host, Began: s.began, Upgrades: s.upgrades + 1, Failures: s.failures}
+	h := Handover{Host: host, Began: s.began, Upgrades: s.upgrades + 1, Failures: s.failures, Declared: s.declared}
 	for _, p := range s.tree.processes {
 		h.Processes = append(h.Processes, p.handed())
 	}

@@ -65,6 +65,11 @@ type rescaled struct {
 func (s *Supervisor) rescale(ctx context.Context, r ScaleRequest) (rescaled, error) {
 	s.scaling.Lock()
 	defer s.scaling.Unlock()
+	kept, err := s.promise()
+	if err != nil {
+		return rescaled{}, err
+	}
+	defer kept()
 	change, err := learn(ctx, s, func() (rescaling, error) { return s.planScale(r.Instances) })
 	if err != nil {
 		return rescaled{}, err
