@@ -22,7 +22,8 @@ type Handover struct {
 	Processes []handedProcess `json:"processes"`
 	Groups    []handedGroup   `json:"groups,omitempty"`
 	Failures  []Failure       `json:"failures,omitempty"`
-	Declared  Config          `json:"-"` // what the next supervisor has to find in the config
+	Scale     map[string]int  `json:"scale"` // numbers of instances by an operator's word; the record may lack some, after a full disk
+	Declared  Config          `json:"-"`     // what the next supervisor has to find in the config
 }
 
 // handedProcess is where a process is in its life.
@@ -245,7 +246,7 @@ func (s *Supervisor) replace(u *upgrade) error {
 		return err
 	}
 	defer release()
-	h := Handover{Host: host, Began: s.began, Upgrades: s.upgrades + 1, Failures: s.failures, Declared: s.declared}
+	h := Handover{Host: host, Began: s.began, Upgrades: s.upgrades + 1, Failures: s.failures, Declared: s.declared, Scale: s.scale}
 	for _, p := range s.tree.processes {
 		h.Processes = append(h.Processes, p.handed())
 	}

@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -231,4 +232,46 @@ func TestUpgradeWaitsForRollingRestart(t *testing.T) {
 	if err := <-upgraded; !errors.Is(err, errNoSuchProgram) {
 		t.Errorf("the upgrade ended with %v", err)
 	}
+}
+
+// TestUpgradeKnowsUnrecordedScale: a number that a full disk did not take goes over all
+// the same, or the next supervisor would not know the processes that run.
+func TestUpgradeKnowsUnrecordedScale(t *testing.T) {
+	r := newRig(t, scalable(2))
+	r.ready()
+	r.scale(map[string]int{"web": 4})
+	if err := r.store.Update(t.Context(), func(tx *store.Tx) error {
+		_, err := tx.Exec("DELETE FROM supervise_scale")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var handed Handover
+	err := r.s.Upgrade(t.Context(), func(h Handover) error {
+		handed = h
+		return errNoSuchProgram
+	})
+	if !errors.Is(err, errNoSuchProgram) {
+		t.Fatal(err)
+	}
+	deps := r.s.deps
+	raw, err := json.Marshal(handed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deps.Handover = &Handover{}
+	if err := json.Unmarshal(raw, deps.Handover); err != nil {
+		t.Fatal(err)
+	}
+	next, err := New(t.Context(), scalable(2), deps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.hurry()
+	for i := range handed.Processes {
+		if name := handed.Processes[i].Name; next.tree.byName[name] == nil {
+			t.Errorf("the next supervisor does not know %q", name)
+		}
+	}
+	next.close()
 }

@@ -235,6 +235,11 @@ func (s *Supervisor) recordScale(refused []scaling) {
 // declare makes cfg the config, with the instances that operators have asked
 // for. What they said of another config is forgotten.
 func (s *Supervisor) declare(ctx context.Context, cfg Config) error {
+	if h := s.deps.Handover; h != nil && h.Scale != nil {
+		s.declared, s.scale = cfg, h.Scale
+		s.cfg = cfg.expand(s.scale)
+		return nil
+	}
 	list, err := loadScale(ctx, s.deps.Store)
 	if err != nil {
 		return fmt.Errorf("cannot read how many instances are wanted: %w", err)
