@@ -372,3 +372,24 @@ func TestUpgradeSeesLateChange(t *testing.T) {
 	u.s.Config(config)
 	u.s.Want(0, "supervise", "status")
 }
+
+// TestOneUpgradeAtATime: a second one does not overtake a rehearsal, which would be left
+// behind, and nothing is left of one that was given up.
+func TestOneUpgradeAtATime(t *testing.T) {
+	t.Parallel()
+	u := newUpgrading(t, "[supervise.process.a]\ncommand = \"exec sleep 1000\"\n")
+	u.p.WaitLine(`"type":"supervise.process.running".*"subject":"a"`)
+	program := u.s.WriteFile("hanging", "#!/bin/sh\necho > rehearses\nsleep 1001\n")
+	if err := os.Chmod(program, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	first := u.s.Start("supervise", "upgrade", "--program", program)
+	u.s.WaitFile("rehearses")
+	if r := u.s.Want(4, "supervise", "upgrade"); !strings.Contains(r.Stderr, "another upgrade is under way") {
+		t.Error(r)
+	}
+	first.Signal(syscall.SIGINT)
+	first.Wait()
+	harness.Eventually(t, "the end of the rehearsal", func() bool { return len(u.s.Matching("sleep 1001")) == 0 })
+	u.upgrade()
+}

@@ -99,6 +99,12 @@ func (s *Supervisor) Upgrade(ctx context.Context, program string) error {
 	if s.bound != "" {
 		return fault.New(fault.Conflict, "cannot upgrade: %s", s.bound)
 	}
+	// Another one would leave this one's rehearsal behind, and whoever asked for this
+	// would take it for his.
+	if !s.upgrade.TryLock() {
+		return fault.New(fault.Conflict, "cannot upgrade: another upgrade is under way")
+	}
+	defer s.upgrade.Unlock()
 	if err := s.wantNothingNew(ctx); err != nil {
 		return err
 	}
