@@ -167,7 +167,7 @@ func (c *Client) knock(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.silence, silent)
 	defer cancel()
 	var status supervise.Status
-	if err := c.ask(ctx, http.MethodGet, pathStatus, nil, &status); err != nil && context.Cause(ctx) == error(silent) {
+	if err := c.ask(ctx, http.MethodGet, pathStatus, nil, &status); err != nil && errors.Is(context.Cause(ctx), silent) {
 		return silent
 	}
 	return nil
