@@ -353,3 +353,43 @@ func TestUpgradeOfAnInstalledFile(t *testing.T) {
 	s.Want(0, "supervise", "stop")
 	wantNothing(t, s)
 }
+
+// TestUpgradeSeesLateChange: what the rehearsal has read is not what the next procops
+// would read.
+func TestUpgradeSeesLateChange(t *testing.T) {
+	t.Parallel()
+	const config = "[supervise.process.a]\ncommand = \"exec sleep 1000\"\n"
+	u := newUpgrading(t, config)
+	u.p.WaitLine(`"type":"supervise.process.running".*"subject":"a"`)
+	program := u.s.WriteFile("changing", fmt.Sprintf("#!/bin/sh\n%q \"$@\"; code=$?; echo broken >> procops.toml; exit $code\n", harness.Binary(t)))
+	if err := os.Chmod(program, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r := u.s.Want(2, "supervise", "upgrade", "--program", program)
+	if !strings.Contains(r.Stderr, "cannot upgrade") || !strings.Contains(r.Stderr, "procops.toml") {
+		t.Error(r)
+	}
+	u.s.Config(config)
+	u.s.Want(0, "supervise", "status")
+}
+
+// TestOneUpgradeAtATime: a second one does not overtake a rehearsal, which would be left
+// behind, and nothing is left of one that was given up.
+func TestOneUpgradeAtATime(t *testing.T) {
+	t.Parallel()
+	u := newUpgrading(t, "[supervise.process.a]\ncommand = \"exec sleep 1000\"\n")
+	u.p.WaitLine(`"type":"supervise.process.running".*"subject":"a"`)
+	program := u.s.WriteFile("hanging", "#!/bin/sh\necho > rehearses\nsleep 1001\n")
+	if err := os.Chmod(program, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	first := u.s.Start("supervise", "upgrade", "--program", program)
+	u.s.WaitFile("rehearses")
+	if r := u.s.Want(4, "supervise", "upgrade"); !strings.Contains(r.Stderr, "another upgrade is under way") {
+		t.Error(r)
+	}
+	first.Signal(syscall.SIGINT)
+	first.Wait()
+	harness.Eventually(t, "the end of the rehearsal", func() bool { return len(u.s.Matching("sleep 1001")) == 0 })
+	u.upgrade()
+}

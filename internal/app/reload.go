@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"sync"
 
 	"procops/internal/config"
 	"procops/internal/control"
@@ -14,7 +15,8 @@ type Supervisor struct {
 	*supervise.Supervisor
 	app      *App
 	listener control.Listener
-	bound    string // why it cannot be upgraded; empty: it can
+	bound    string     // why it cannot be upgraded; empty: it can
+	upgrade  sync.Mutex // held from the rehearsal of an upgrade until it has failed
 }
 
 // Config returns the path of the config, empty if there is none.

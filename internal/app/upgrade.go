@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"procops/internal/config"
 	"procops/internal/fault"
 	"procops/internal/proc"
 	"procops/internal/runner"
@@ -97,6 +99,12 @@ func (s *Supervisor) Upgrade(ctx context.Context, program string) error {
 	if s.bound != "" {
 		return fault.New(fault.Conflict, "cannot upgrade: %s", s.bound)
 	}
+	// Another one would leave this one's rehearsal behind, and whoever asked for this
+	// would take it for his.
+	if !s.upgrade.TryLock() {
+		return fault.New(fault.Conflict, "cannot upgrade: another upgrade is under way")
+	}
+	defer s.upgrade.Unlock()
 	if err := s.wantNothingNew(ctx); err != nil {
 		return err
 	}
@@ -117,10 +125,31 @@ func (s *Supervisor) wantNothingNew(ctx context.Context) error {
 		return fmt.Errorf("cannot upgrade: %w", err)
 	}
 	if !plan.Empty() {
-		return fault.New(fault.Conflict, "cannot upgrade: the config has changed since it was read").
-			WithHint("`procops supervise reload` applies it (--dry-run says what that does); then upgrade. What takes effect with the next start only needs a restart of procops")
+		return changedMeanwhile()
 	}
 	return nil
+}
+
+// wantSame refuses an upgrade if the config has been changed since wantNothingNew,
+// while the rehearsal ran or a process came to rest: the next procops would end with
+// all processes if it is broken, and lose sight of those it does not name any more.
+func (s *Supervisor) wantSame(runs *supervise.Config) error {
+	if s.Config() == "" {
+		return nil
+	}
+	cfg, err := config.Load(s.Config(), s.app.getenv)
+	if err != nil {
+		return fmt.Errorf("cannot upgrade: %w", err)
+	}
+	if !reflect.DeepEqual(cfg.Supervise, *runs) || len(s.app.fixed(cfg)) > 0 {
+		return changedMeanwhile()
+	}
+	return nil
+}
+
+func changedMeanwhile() error {
+	return fault.New(fault.Conflict, "cannot upgrade: the config has changed since it was read").
+		WithHint("`procops supervise reload` applies it (--dry-run says what that does); then upgrade. What takes effect with the next start only needs a restart of procops")
 }
 
 // rehearse has the program read all that it will need, beside this one.
@@ -147,6 +176,9 @@ func (s *Supervisor) rehearse(ctx context.Context, program string) error {
 
 // become replaces this program; it returns only if that fails.
 func (s *Supervisor) become(program string, tree supervise.Handover) error {
+	if err := s.wantSame(&tree.Declared); err != nil {
+		return err
+	}
 	socket, err := s.listener.Descriptor()
 	if err != nil {
 		return fmt.Errorf("cannot hand over the control socket: %w", err)

@@ -92,6 +92,18 @@ func programOf(c *cli.Context) (string, error) {
 	return path, nil
 }
 
+// nameOther returns an error if the supervisor has become another program than it was
+// asked to: somebody else has asked as well.
+func nameOther(became, asked string) error {
+	if real, err := filepath.EvalSymlinks(asked); err == nil {
+		asked = real
+	}
+	if became == asked || became == "" {
+		return nil
+	}
+	return fault.New(fault.Conflict, "the supervisor has become %q by another upgrade meanwhile, not %q", became, asked)
+}
+
 // upgradeTo asks for the upgrade and waits until the next procops answers.
 func upgradeTo(ctx context.Context, client *control.Client, program string) (supervise.Status, error) {
 	before, err := client.Status(ctx)
@@ -109,7 +121,7 @@ func upgradeTo(ctx context.Context, client *control.Client, program string) (sup
 		now, err := client.Status(ctx)
 		switch {
 		case err == nil && now.PID == before.PID && now.Upgrades > before.Upgrades:
-			return now, nil
+			return now, nameOther(now.Program, program)
 		case err != nil && ctx.Err() == nil:
 			return now, fmt.Errorf("cannot tell whether the upgrade was done: %w", err)
 		}

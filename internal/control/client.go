@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -21,18 +22,24 @@ import (
 // statusTimeout is how long a supervisor may take to say how it is.
 const statusTimeout = 10 * time.Second
 
+// lookEvery is how long after the last sign of life a supervisor is asked for one
+// while something else is waited for.
+const lookEvery = 5 * time.Second
+
 // Client asks a running supervisor through its socket. Where nobody answers its
 // errors are fault.Unreachable; errors of the supervisor keep their kind,
 // message and hint.
 type Client struct {
-	path string
-	http *http.Client
+	path    string
+	http    *http.Client
+	look    time.Duration // lookEvery
+	silence time.Duration // statusTimeout
 }
 
 // Dial returns a client for the supervisor with the socket path. It connects
 // for each request.
 func Dial(path string) *Client {
-	return &Client{path: path, http: &http.Client{Transport: &http.Transport{
+	return &Client{path: path, look: lookEvery, silence: statusTimeout, http: &http.Client{Transport: &http.Transport{
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return connect(ctx, path) },
 		DisableKeepAlives: true,
 	}}}
@@ -43,7 +50,7 @@ func (c *Client) StateDir() string { return filepath.Dir(c.path) }
 
 // Status returns a picture of the tree. It waits 10 seconds at most.
 func (c *Client) Status(ctx context.Context) (status supervise.Status, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, statusTimeout, c.unreachable("does not answer", nil))
+	ctx, cancel := context.WithTimeoutCause(ctx, c.silence, c.silent())
 	defer cancel()
 	err = c.ask(ctx, http.MethodGet, pathStatus, nil, &status)
 	return status, err
@@ -51,13 +58,13 @@ func (c *Client) Status(ctx context.Context) (status supervise.Status, err error
 
 // Do carries out an action.
 func (c *Client) Do(ctx context.Context, r supervise.Request) (results []supervise.Result, err error) {
-	err = c.ask(ctx, http.MethodPost, pathDo, r, &results)
+	err = c.order(ctx, pathDo, r, &results)
 	return results, err
 }
 
 // Scale changes how many instances of processes there are.
 func (c *Client) Scale(ctx context.Context, r supervise.ScaleRequest) (results []supervise.Result, err error) {
-	err = c.ask(ctx, http.MethodPost, pathScale, r, &results)
+	err = c.order(ctx, pathScale, r, &results)
 	return results, err
 }
 
@@ -65,13 +72,13 @@ func (c *Client) Scale(ctx context.Context, r supervise.ScaleRequest) (results [
 // wanted) are ready, and an error when one of them will not be.
 func (c *Client) WaitReady(ctx context.Context, names []string) error {
 	var nothing struct{}
-	return c.ask(ctx, http.MethodPost, pathWait, waitRequest{Names: names}, &nothing)
+	return c.order(ctx, pathWait, waitRequest{Names: names}, &nothing)
 }
 
 // Reload reads the config again and brings the tree to it; with dryRun it only
 // says what it would do.
 func (c *Client) Reload(ctx context.Context, dryRun bool) (plan supervise.Plan, err error) {
-	err = c.ask(ctx, http.MethodPost, pathReload, reloadRequest{DryRun: dryRun}, &plan)
+	err = c.order(ctx, pathReload, reloadRequest{DryRun: dryRun}, &plan)
 	return plan, err
 }
 
@@ -80,19 +87,21 @@ func (c *Client) Reload(ctx context.Context, dryRun bool) (plan supervise.Plan, 
 // status whether there was one upgrade more.
 func (c *Client) Upgrade(ctx context.Context, program string) error {
 	var nothing struct{}
-	return c.ask(ctx, http.MethodPost, pathUpgrade, upgradeRequest{Program: program}, &nothing)
+	return c.order(ctx, pathUpgrade, upgradeRequest{Program: program}, &nothing)
 }
 
 // Shutdown asks the tree to go down and returns when it is asked. The second
 // time it hurries.
 func (c *Client) Shutdown(ctx context.Context) error {
 	var nothing struct{}
-	return c.ask(ctx, http.MethodPost, pathShutdown, struct{}{}, &nothing)
+	return c.order(ctx, pathShutdown, struct{}{}, &nothing)
 }
 
 // Logs calls emit with lines of output. An error of emit ends it and is
 // returned.
 func (c *Client) Logs(ctx context.Context, r supervise.LogRequest, emit func(supervise.LogLine) error) error {
+	ctx, done := c.whileItLives(ctx)
+	defer done()
 	body, err := c.send(ctx, http.MethodPost, pathLogs, r)
 	if err != nil {
 		return err
@@ -114,6 +123,60 @@ func (c *Client) Logs(ctx context.Context, r supervise.LogRequest, emit func(sup
 			return err
 		}
 	}
+}
+
+// order is ask for what may take as long as it takes, but only while the supervisor
+// is alive: one that was stopped by a signal, say, would be waited for for ever.
+func (c *Client) order(ctx context.Context, path string, request, answer any) error {
+	ctx, done := c.whileItLives(ctx)
+	defer done()
+	return c.ask(ctx, http.MethodPost, path, request, answer)
+}
+
+// whileItLives returns a context that ends when the supervisor does not say any more
+// how it is. Call done in the end.
+func (c *Client) whileItLives(ctx context.Context) (_ context.Context, done func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var looking sync.WaitGroup
+	looking.Go(func() {
+		look := time.NewTimer(c.look)
+		defer look.Stop()
+		for {
+			select {
+			case <-look.C:
+			case <-ctx.Done():
+				return
+			}
+			if silent := c.knock(ctx); silent != nil {
+				cancel(silent)
+				return
+			}
+			look.Reset(c.look)
+		}
+	})
+	return ctx, func() {
+		cancel(nil)
+		looking.Wait()
+	}
+}
+
+// knock returns an error if the supervisor keeps silent. One that refuses is alive, or
+// the connection to it has ended by itself.
+func (c *Client) knock(ctx context.Context) error {
+	silent := c.silent()
+	ctx, cancel := context.WithTimeoutCause(ctx, c.silence, silent)
+	defer cancel()
+	var status supervise.Status
+	if err := c.ask(ctx, http.MethodGet, pathStatus, nil, &status); err != nil && errors.Is(context.Cause(ctx), silent) {
+		return silent
+	}
+	return nil
+}
+
+// silent is the error for a supervisor that is there and says nothing.
+func (c *Client) silent() *fault.Error {
+	return c.unreachable(fmt.Sprintf("has not answered for %v", c.silence), nil).
+		WithHint("its process may be stopped (SIGSTOP; `kill -CONT` lets it go on), or its disk or the machine be very slow")
 }
 
 // ask sends a request and decodes the answer.
@@ -168,7 +231,7 @@ func (c *Client) lost(ctx context.Context, err error) error {
 			WithHint("only the user who runs it and root may")
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE):
 		return c.unreachable("has closed the connection", nil).
-			WithHint("it may have ended; and only the user who runs it and root may ask it")
+			WithHint("it may have ended, or have become another procops by an upgrade: `procops supervise status` tells; and only the user who runs it and root may ask it")
 	}
 	return c.unreachable("does not answer", err)
 }

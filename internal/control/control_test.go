@@ -335,6 +335,65 @@ func TestAnActionEndsWithItsClient(t *testing.T) {
 	}
 }
 
+// TestSilenceEndsAnOrder: a supervisor that is there and has stopped to answer is not
+// waited for for ever, whatever it was asked; one that is slow with the order is.
+func TestSilenceEndsAnOrder(t *testing.T) {
+	hang := func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }
+	silent := &fake{
+		status:   func(ctx context.Context) (supervise.Status, error) { return supervise.Status{}, hang(ctx) },
+		do:       func(ctx context.Context, _ supervise.Request) ([]supervise.Result, error) { return nil, hang(ctx) },
+		scale:    func(ctx context.Context, _ supervise.ScaleRequest) ([]supervise.Result, error) { return nil, hang(ctx) },
+		wait:     func(ctx context.Context, _ []string) error { return hang(ctx) },
+		reload:   func(ctx context.Context, _ bool) (supervise.Plan, error) { return supervise.Plan{}, hang(ctx) },
+		shutdown: hang,
+		logs: func(ctx context.Context, _ supervise.LogRequest, _ func(supervise.LogLine) error) error {
+			return hang(ctx)
+		},
+	}
+	client := Dial(serve(t, silent, testLimits()))
+	client.look, client.silence = 10*time.Millisecond, 50*time.Millisecond
+	for name, order := range map[string]func(context.Context) error{
+		"do":       func(ctx context.Context) error { _, err := client.Do(ctx, supervise.Request{}); return err },
+		"scale":    func(ctx context.Context) error { _, err := client.Scale(ctx, supervise.ScaleRequest{}); return err },
+		"wait":     func(ctx context.Context) error { return client.WaitReady(ctx, nil) },
+		"reload":   func(ctx context.Context) error { _, err := client.Reload(ctx, false); return err },
+		"shutdown": client.Shutdown,
+		"logs": func(ctx context.Context) error {
+			return client.Logs(ctx, supervise.LogRequest{Follow: true}, func(supervise.LogLine) error { return nil })
+		},
+	} {
+		var f *fault.Error
+		if err := order(limited(t)); !errors.As(err, &f) || f.Kind != fault.Unreachable || !strings.Contains(f.Message, "has not answered for 50ms") {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+
+	looked := make(chan struct{}, 2)
+	slow := Dial(serve(t, &fake{
+		status: func(context.Context) (supervise.Status, error) {
+			select {
+			case looked <- struct{}{}:
+			default:
+			}
+			return supervise.Status{}, nil
+		},
+		do: func(ctx context.Context, _ supervise.Request) ([]supervise.Result, error) {
+			for range cap(looked) {
+				select {
+				case <-looked:
+				case <-ctx.Done():
+					return nil, context.Cause(ctx)
+				}
+			}
+			return []supervise.Result{{Name: "slow"}}, nil
+		},
+	}, testLimits()))
+	slow.look = time.Millisecond
+	if got, err := slow.Do(limited(t), supervise.Request{}); err != nil || len(got) != 1 {
+		t.Errorf("slow: got %v, %v", got, err)
+	}
+}
+
 func TestServerEndsItsAnswersWithItself(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	listener, err := Listen(path)

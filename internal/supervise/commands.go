@@ -202,6 +202,10 @@ func (p *process) stopped(c Condition) bool { return p.notThere(c) && !p.wanted 
 // order records what is wanted, gives the order to the processes and waits
 // for what becomes of it. begin returns the condition that ends the wait.
 func (s *Supervisor) order(ctx context.Context, r Request, targets []*process, wanted bool, begin func([]*process) []func() bool) ([]Result, error) {
+	kept, err := s.promise()
+	if err != nil {
+		return nil, err
+	}
 	note := ""
 	if err := s.journal.want(ctx, processNames(targets), wanted); err != nil {
 		// A full disk must not keep an operator from stopping things.
@@ -222,6 +226,7 @@ func (s *Supervisor) order(ctx context.Context, r Request, targets []*process, w
 		}
 		return begin(targets), nil
 	})
+	kept()
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"procops/internal/fault"
@@ -22,6 +23,8 @@ type Handover struct {
 	Processes []handedProcess `json:"processes"`
 	Groups    []handedGroup   `json:"groups,omitempty"`
 	Failures  []Failure       `json:"failures,omitempty"`
+	Scale     map[string]int  `json:"scale"` // numbers of instances by an operator's word; the record may lack some, after a full disk
+	Declared  Config          `json:"-"`     // what the next supervisor has to find in the config
 }
 
 // handedProcess is where a process is in its life.
@@ -140,8 +143,23 @@ func (s *Supervisor) tryUpgrade() {
 	}
 }
 
-// quiet reports whether no process is between two states.
+// promise keeps upgrades from happening until the returned function is called. An
+// order is recorded before the tree knows of it; the next supervisor would go on
+// with the tree as it was handed over, and what is recorded would say otherwise:
+// instances that the numbers have no place for any more would run on unseen.
+func (s *Supervisor) promise() (kept func(), err error) {
+	// Not for as long as somebody waits: it must be known whether it counts.
+	if err := s.ask(context.Background(), func() { s.orders++ }); err != nil {
+		return nil, err
+	}
+	return func() { s.post(func() { s.orders-- }) }, nil
+}
+
+// quiet reports whether no process is between two states, and no order on its way.
 func (s *Supervisor) quiet() bool {
+	if s.orders > 0 {
+		return false
+	}
 	for _, p := range s.tree.processes {
 		between := p.state == StateEnding || p.state == StateStopping || p.halt || p.again || p.next != nil || p.chain.busy()
 		if between || p.run != nil && (p.run.exited || p.run.ladder) {
@@ -229,7 +247,7 @@ func (s *Supervisor) replace(u *upgrade) error {
 		return err
 	}
 	defer release()
-	h := Handover{Host: host, Began: s.began, Upgrades: s.upgrades + 1, Failures: s.failures}
+	h := Handover{Host: host, Began: s.began, Upgrades: s.upgrades + 1, Failures: s.failures, Declared: s.declared, Scale: s.scale}
 	for _, p := range s.tree.processes {
 		h.Processes = append(h.Processes, p.handed())
 	}
@@ -269,10 +287,32 @@ func (s *Supervisor) goOn(h *Handover) {
 	for i := range h.Processes {
 		if p, ok := s.tree.byName[h.Processes[i].Name].(*process); ok {
 			s.restore(p, &h.Processes[i])
+		} else if h.Processes[i].Run != nil {
+			s.endUnknown(&h.Processes[i])
 		}
 	}
 	program, _ := os.Executable()
 	s.journal.emit(eventUpgraded.New("", upgradeData{PID: os.Getpid(), Processes: len(s.tree.processes), Program: program}))
+}
+
+// strayGrace is how long a process that nobody knows has between SIGTERM and SIGKILL.
+const strayGrace = 10 * time.Second
+
+// endUnknown ends a run of a process that is in the tree no more: this procops reads
+// the config in another way than the former one. Nobody else would.
+func (s *Supervisor) endUnknown(h *handedProcess) {
+	log := s.deps.Log.Warn().Str("process", h.Name).Int("pid", h.Run.PID)
+	child, err := s.deps.Host.Inherit(h.Run.PID, func([]proc.Line) {})
+	if err != nil {
+		log.Err(err).Msg("a process that the config does not know any more was handed over, and has ended")
+		return
+	}
+	log.Msg("a process that the config does not know any more was handed over: it is stopped")
+	s.workers.Go(func() {
+		if err := child.Stop(s.ctx, proc.Ladder{Steps: []proc.Step{{Signal: proc.Signal(syscall.SIGTERM), Wait: strayGrace}}}); err != nil {
+			s.deps.Log.Error().Err(err).Str("process", h.Name).Msg("cannot stop a process that was handed over")
+		}
+	})
 }
 
 // restore puts p where it was.

@@ -2,14 +2,18 @@ package supervise
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"procops/internal/proc"
+	"procops/internal/store"
 	"procops/internal/unit"
 )
 
@@ -123,4 +127,151 @@ func TestHoldSeesAnEnd(t *testing.T) {
 	if _, _, err := host.Hold([]*proc.Process{child}); !errors.Is(err, proc.ErrEnded) {
 		t.Errorf("held: %v", err)
 	}
+}
+
+// TestUpgradeWaitsForOrders: what is recorded is done before, so that the next
+// supervisor finds the tree as the record has it.
+func TestUpgradeWaitsForOrders(t *testing.T) {
+	r := newRig(t, scalable(2))
+	r.ready()
+	for name, order := range map[string]func() error{
+		"scale": func() error {
+			_, err := r.s.Scale(t.Context(), ScaleRequest{Instances: map[string]int{"web": 1}})
+			return err
+		},
+		"stop": func() error {
+			_, err := r.s.Do(t.Context(), Request{Action: ActionStop, Names: []string{"other"}})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			// The writer of the state is held, and with it the order, which is recorded first.
+			held, release, written := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+			go func() {
+				written <- r.store.Update(t.Context(), func(*store.Tx) error { close(held); <-release; return nil })
+			}()
+			<-held
+			ordered := make(chan error, 1)
+			go func() { ordered <- order() }()
+			await(t, r.s, "an order", func() bool { return r.s.orders > 0 })
+			var before map[string]int
+			upgraded := make(chan error, 1)
+			go func() {
+				upgraded <- r.s.Upgrade(t.Context(), func(h Handover) error {
+					before = map[string]int{}
+					for _, p := range h.Processes {
+						if p.Run != nil {
+							before[p.Name] = p.Run.PID
+						}
+					}
+					return errNoSuchProgram
+				})
+			}()
+			await(t, r.s, "an upgrade", func() bool { return r.s.upgrade != nil })
+			close(release)
+			if err := errors.Join(<-written, <-ordered); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-upgraded; !errors.Is(err, errNoSuchProgram) {
+				t.Fatalf("the upgrade ended with %v", err)
+			}
+			if now := r.pids(); !maps.Equal(before, now) {
+				t.Errorf("handed over: %v, and after the order there are %v", before, now)
+			}
+		})
+	}
+}
+
+// await waits until something is so in the loop's eyes.
+func await(t *testing.T, s *Supervisor, what string, so func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		is, err := learn(t.Context(), s, func() (bool, error) { return so(), nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if is {
+			return
+		}
+	}
+	t.Fatalf("there is no %s under way", strings.TrimPrefix(what, "an "))
+}
+
+// TestUpgradeWaitsForRollingRestart: nobody would go on with what is left of it.
+func TestUpgradeWaitsForRollingRestart(t *testing.T) {
+	dir := t.TempDir()
+	script := fmt.Sprintf("[ -e %[1]s/again ] && until [ -e %[1]s/go ]; do sleep 0.01; done; echo up; exec sleep 1000", dir)
+	slow := with(sh(script), keep)
+	slow.Ready.Log = "^up$"
+	r := newRig(t, processes(map[string]ProcessConfig{"a": slow, "b": with(forever(), keep)}))
+	r.ready()
+	first := r.pids()
+	touch(t, filepath.Join(dir, "again"))
+	rolled := make(chan error, 1)
+	go func() {
+		_, err := r.s.Do(t.Context(), Request{Action: ActionRestart, Rolling: true, All: true})
+		rolled <- err
+	}()
+	r.await("supervise.process.starting", "a", 2)
+	upgraded := make(chan error, 1)
+	go func() {
+		upgraded <- r.s.Upgrade(t.Context(), func(h Handover) error {
+			for _, p := range h.Processes {
+				if p.Run == nil || p.Run.PID == first[p.Name] {
+					t.Errorf("%q has not been restarted", p.Name)
+				}
+			}
+			return errNoSuchProgram
+		})
+	}()
+	await(t, r.s, "an upgrade", func() bool { return r.s.upgrade != nil })
+	touch(t, filepath.Join(dir, "go"))
+	if err := <-rolled; err != nil {
+		t.Error(err)
+	}
+	if err := <-upgraded; !errors.Is(err, errNoSuchProgram) {
+		t.Errorf("the upgrade ended with %v", err)
+	}
+}
+
+// TestUpgradeKnowsUnrecordedScale: a number that a full disk did not take goes over all
+// the same, or the next supervisor would not know the processes that run.
+func TestUpgradeKnowsUnrecordedScale(t *testing.T) {
+	r := newRig(t, scalable(2))
+	r.ready()
+	r.scale(map[string]int{"web": 4})
+	if err := r.store.Update(t.Context(), func(tx *store.Tx) error {
+		_, err := tx.Exec("DELETE FROM supervise_scale")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var handed Handover
+	err := r.s.Upgrade(t.Context(), func(h Handover) error {
+		handed = h
+		return errNoSuchProgram
+	})
+	if !errors.Is(err, errNoSuchProgram) {
+		t.Fatal(err)
+	}
+	deps := r.s.deps
+	raw, err := json.Marshal(handed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deps.Handover = &Handover{}
+	if err := json.Unmarshal(raw, deps.Handover); err != nil {
+		t.Fatal(err)
+	}
+	next, err := New(t.Context(), scalable(2), deps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.hurry()
+	for i := range handed.Processes {
+		if name := handed.Processes[i].Name; next.tree.byName[name] == nil {
+			t.Errorf("the next supervisor does not know %q", name)
+		}
+	}
+	next.close()
 }

@@ -7,8 +7,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"os"
 	"slices"
+	"strings"
 
+	"procops/internal/fault"
 	"procops/internal/proc"
 )
 
@@ -20,6 +23,9 @@ func (s *Supervisor) recover(ctx context.Context) (survivors []record, err error
 	records, err := loadProcesses(ctx, s.deps.Store)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read what ran before: %w", err)
+	}
+	if err := s.wantOwn(records); err != nil {
+		return nil, err
 	}
 	var forget []string
 	for _, r := range records {
@@ -41,6 +47,33 @@ func (s *Supervisor) recover(ctx context.Context) (survivors []record, err error
 		return nil, fmt.Errorf("cannot end what a former supervisor left running: %w", err)
 	}
 	return survivors, resetProcesses(ctx, s.deps.Store, forget, recordNames(survivors))
+}
+
+// wantOwn refuses to go on if a recorded process runs under another state directory,
+// of which this one is a copy or which it was before it was moved: to end the process
+// or to take it back could rob a supervisor that lives, to start another is a second.
+func (s *Supervisor) wantOwn(records []record) error {
+	for _, r := range records {
+		marker := r.identity.Variable("PROCOPS_RUN")
+		token := marker[:max(strings.IndexAny(marker, ".:"), 0)]
+		if token == "" || token == s.deps.RunToken {
+			continue // some programs write over their environment: they are taken for our own
+		}
+		its := r.identity.Variable("PROCOPS_STATE_DIR")
+		if sameFile(its, s.deps.StateDir) { // by another path
+			continue
+		}
+		e := fault.New(fault.Conflict, "state directory %q says that %q is process %d, but that runs under state directory %q",
+			s.deps.StateDir, r.name, r.identity.PID, its)
+		return e.WithHint("if this one is a copy of it, use another --state-dir or stop the supervisor there; if it was moved here, end the process first")
+	}
+	return nil
+}
+
+func sameFile(a, b string) bool {
+	one, errOne := os.Stat(a)
+	other, errOther := os.Stat(b)
+	return errOne == nil && errOther == nil && os.SameFile(one, other)
 }
 
 // recall gives p the word of an operator of a former supervisor.

@@ -18,6 +18,11 @@ func (s *Supervisor) roll(ctx context.Context, r Request, targets []*process) ([
 	if r.NoWait {
 		return nil, fault.New(fault.Usage, "a rolling restart cannot do without waiting: each process waits for the one before it")
 	}
+	kept, err := s.promise() // an upgrade between two of them would forget the rest
+	if err != nil {
+		return nil, err
+	}
+	defer kept()
 	var all rolled
 	for i, p := range targets {
 		obstacle, err := s.rollOne(ctx, r, p, &all)

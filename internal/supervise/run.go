@@ -67,6 +67,7 @@ type Supervisor struct {
 	later    []func()  // effects on other nodes, after the present news is dealt with
 	upgrade  *upgrade  // under way; nil: none
 	upgrades int       // how often this process has become another program
+	orders   int       // of operators, that are recorded and not all done yet: see promise
 	waiters  []waiter  // operators who wait for something to come true
 	failures []Failure // in order of time, of processes that are given up or were raised
 }

@@ -65,6 +65,11 @@ type rescaled struct {
 func (s *Supervisor) rescale(ctx context.Context, r ScaleRequest) (rescaled, error) {
 	s.scaling.Lock()
 	defer s.scaling.Unlock()
+	kept, err := s.promise()
+	if err != nil {
+		return rescaled{}, err
+	}
+	defer kept()
 	change, err := learn(ctx, s, func() (rescaling, error) { return s.planScale(r.Instances) })
 	if err != nil {
 		return rescaled{}, err
@@ -230,6 +235,11 @@ func (s *Supervisor) recordScale(refused []scaling) {
 // declare makes cfg the config, with the instances that operators have asked
 // for. What they said of another config is forgotten.
 func (s *Supervisor) declare(ctx context.Context, cfg Config) error {
+	if h := s.deps.Handover; h != nil && h.Scale != nil {
+		s.declared, s.scale = cfg, h.Scale
+		s.cfg = cfg.expand(s.scale)
+		return nil
+	}
 	list, err := loadScale(ctx, s.deps.Store)
 	if err != nil {
 		return fmt.Errorf("cannot read how many instances are wanted: %w", err)
