@@ -24,10 +24,11 @@ func init() { //nolint:gochecknoinits // see above
 
 func main() {
 	signals := sync.OnceValue(signals)
-	if os.Getpid() == 1 {
-		// The init of a container: there a signal that nobody catches does not end
-		// the program, so that one that comes early would be lost.
+	if os.Getpid() == 1 || app.Continues() {
+		// For the init of a container a signal that nobody catches would be lost. Where
+		// this goes on in the place of another procops it would end all children.
 		signals()
+		app.Redeliver()
 	}
 	os.Exit(cli.Main(context.Background(), cli.IO{
 		Stdin:        os.Stdin,

@@ -15,8 +15,9 @@ type Supervisor struct {
 	*supervise.Supervisor
 	app      *App
 	listener control.Listener
-	bound    string     // why it cannot be upgraded; empty: it can
-	upgrade  sync.Mutex // held from the rehearsal of an upgrade until it has failed
+	bound    string          // why it cannot be upgraded; empty: it can
+	ending   <-chan struct{} // closed: somebody has told it to end
+	upgrade  sync.Mutex      // held from the rehearsal of an upgrade until it has failed
 }
 
 // Config returns the path of the config, empty if there is none.

@@ -56,11 +56,16 @@ func (a *App) Supervise(ctx context.Context, opt SuperviseOptions) (supervise.Re
 	if err != nil {
 		return supervise.Report{}, err
 	}
-	tree, err := a.newSupervisor(ctx, opt, former)
+	opening := ctx
+	if former != nil {
+		// The tree is there already: who is told to end must have it in hand to do so.
+		opening = context.WithoutCancel(ctx)
+	}
+	tree, err := a.newSupervisor(opening, opt, former)
 	if err != nil {
 		return supervise.Report{}, err
 	}
-	s := &Supervisor{Supervisor: tree, app: a, bound: opt.Bound}
+	s := &Supervisor{Supervisor: tree, app: a, bound: opt.Bound, ending: ctx.Done()}
 	if err := a.serveControl(s, opt.Log, former); err != nil {
 		return supervise.Report{}, err
 	}

@@ -48,6 +48,10 @@ func Continues() bool {
 	return ok && value != rehearsal
 }
 
+// Redeliver sends this procops the signals once more that have come while it took the
+// place of another one. Somebody must catch them by now.
+func Redeliver() { proc.Redeliver() }
+
 // handover is what a procops leaves to the one that takes its place in the same
 // process. The numbers are descriptors.
 type handover struct {
@@ -192,5 +196,9 @@ func (s *Supervisor) become(program string, tree supervise.Handover) error {
 	fd := int(file.Fd())
 	env := append(os.Environ(), fmt.Sprintf("%s=%d", envHandover, fd))
 	keep := append(tree.FDs(), h.Lock, h.Socket, fd)
-	return proc.Replace(program, os.Args, env, keep)
+	err = proc.Replace(program, os.Args, env, keep, s.ending)
+	if errors.Is(err, proc.ErrEnding) {
+		return fault.New(fault.Conflict, "cannot upgrade: the supervisor is on its way down")
+	}
+	return err
 }

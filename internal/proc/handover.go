@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
 	"syscall"
 	"time"
@@ -208,24 +209,76 @@ func (h *Host) register() {
 	}
 }
 
+// ErrEnding says that Replace has done nothing because the program was told to end.
+var ErrEnding = errors.New("it was told to end")
+
 // Replace makes this process another program (execve), which inherits the
 // descriptors in keep beside the standard ones. It returns only if that
 // fails, and then everything is as it was. Signals that come meanwhile wait for the
-// new program. The calling goroutine must be locked to its thread, and programs
-// that were started with Spec.Tied from that thread go on.
-func Replace(path string, argv, env []string, keep []int) error {
+// new program, which gets them by Redeliver. Those that came before have been told to
+// whoever catches them: once ending is closed because of one, Replace is ErrEnding. The
+// calling goroutine must be locked to its thread, and programs that were started with
+// Spec.Tied from that thread go on.
+func Replace(path string, argv, env []string, keep []int, ending <-chan struct{}) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	var limit syscall.Rlimit
-	limitErr := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)
-	var before unix.Sigset_t
-	if err := unix.PthreadSigmask(unix.SIG_BLOCK, waiting(), &before); err != nil {
+	var held [2]int
+	if err := unix.Pipe2(held[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return fmt.Errorf("cannot become %q: cannot hold signals back: %w", path, err)
 	}
+	holdSignals(held[1], held[0])
+	defer func() {
+		letSignalsGo()
+		Redeliver()
+		_ = unix.Close(held[0])
+		_ = unix.Close(held[1])
+	}()
+	if told(ending) {
+		return ErrEnding
+	}
+	env = append(env[:len(env):len(env)], fmt.Sprintf("PROCOPS_SIGNALS=%d,%d", held[1], held[0]))
+	return become(path, argv, env, append(keep[:len(keep):len(keep)], held[:]...))
+}
+
+// told reports whether a signal that has come before has closed ending.
+func told(ending <-chan struct{}) bool {
+	// Stop waits until all signals that have come are with those who wait for them.
+	none := make(chan os.Signal, 1)
+	signal.Notify(none, syscall.SIGURG)
+	signal.Stop(none)
+	for range 100 { // they, in turn, get time to act
+		runtime.Gosched()
+	}
+	select {
+	case <-ending:
+		return true
+	default:
+		return false
+	}
+}
+
+// Redeliver sends this process the signals again that were held back while it took the
+// place of another program. Somebody must catch them by now.
+func Redeliver() {
+	for s := heldSignal(); s != 0; s = heldSignal() {
+		_ = syscall.Kill(os.Getpid(), syscall.Signal(s)) // to itself, which it may
+	}
+}
+
+// become is execve.
+func become(path string, argv, env []string, keep []int) error {
+	var limit syscall.Rlimit
+	limitErr := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)
 	for _, fd := range keep {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
 			return fmt.Errorf("cannot become %q: cannot keep descriptor %d: %w", path, fd, err)
 		}
+	}
+	// The others of those that procops catches mean nothing to a program that has just
+	// begun, and must not end it. The Go runtime leaves them blocked until then.
+	var before unix.Sigset_t
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, waiting(), &before); err != nil {
+		return fmt.Errorf("cannot become %q: cannot hold signals back: %w", path, err)
 	}
 	err := syscall.Exec(path, argv, env)
 	for _, fd := range keep {

@@ -196,6 +196,14 @@ func endedChild() int {
 // IgnoredAtStart reports whether this program was started with a signal ignored.
 func IgnoredAtStart(s Signal) bool { return C.procops_ignored(C.int(s)) != 0 }
 
+// holdSignals holds the signals back that end programs, in a pipe that does not block.
+func holdSignals(in, out int) { C.procops_hold(C.int(in), C.int(out)) }
+
+func letSignalsGo() { C.procops_let_go() }
+
+// heldSignal returns the next signal that was held back, 0 if there is none.
+func heldSignal() Signal { return Signal(C.procops_held()) }
+
 // wasStopped reports whether a child has been stopped since this was asked last.
 func wasStopped(pid int) bool { return C.procops_stopped(C.pid_t(pid)) != 0 }
 

@@ -98,6 +98,14 @@ int procops_stopped(pid_t pid);
 // Whether this program was started with the signal ignored.
 int procops_ignored(int sig);
 
+// Holds the signals back that end programs, in a pipe, until procops_let_go.
+int procops_hold(int in, int out);
+void procops_let_go(void);
+
+// The next signal that was held back, by this program or the one before it; 0 if there
+// is none.
+int procops_held(void);
+
 // Makes group the foreground group of the terminal fd; returns an errno.
 int procops_foreground(int fd, pid_t group);
 

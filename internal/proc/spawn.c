@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -59,6 +60,71 @@ static uint64_t first_ignored, first_blocked;
 
 static uint64_t bit(int sig) { return (uint64_t)1 << (sig - 1); }
 
+// The signals that would end a program that does not catch them.
+static const int ending[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+#define ENDING (sizeof ending / sizeof *ending)
+
+// What the Go runtime does about them, while they are held back.
+static struct sigaction usual[ENDING];
+
+// A pipe with the signals that are held back, a byte each: until execve makes this
+// another program, and there until the Go runtime has handlers. It lets signals
+// through before it has any.
+static int held_in = -1, held_out = -1;
+
+static void hold(int sig)
+{
+	char byte = (char)sig;
+	int saved = errno;
+	if (write(held_in, &byte, 1) < 0) {
+		// It is full: there are enough of them.
+	}
+	errno = saved;
+}
+
+static void hold_ending(struct sigaction *before)
+{
+	struct sigaction act = {.sa_handler = hold, .sa_flags = SA_RESTART | SA_ONSTACK};
+	unsigned i;
+	sigfillset(&act.sa_mask);
+	for (i = 0; i < ENDING; i++)
+		sigaction(ending[i], &act, before == NULL ? NULL : &before[i]);
+}
+
+int procops_hold(int in, int out)
+{
+	held_in = in;
+	held_out = out;
+	hold_ending(usual);
+	return 0;
+}
+
+void procops_let_go(void)
+{
+	unsigned i;
+	for (i = 0; i < ENDING; i++)
+		sigaction(ending[i], &usual[i], NULL);
+}
+
+int procops_held(void)
+{
+	char byte;
+	return held_out >= 0 && read(held_out, &byte, 1) == 1 ? byte : 0;
+}
+
+// Goes on holding back what the program before this one has held back. The variable
+// is for nobody else.
+static void hold_early(void)
+{
+	const char *pipe = getenv("PROCOPS_SIGNALS");
+	if (pipe == NULL || getenv("PROCOPS_HANDOVER") == NULL || sscanf(pipe, "%d,%d", &held_in, &held_out) != 2)
+		return;
+	unsetenv("PROCOPS_SIGNALS");
+	fcntl(held_in, F_SETFD, FD_CLOEXEC);
+	fcntl(held_out, F_SETFD, FD_CLOEXEC);
+	hold_ending(NULL);
+}
+
 void procops_guard(void) __attribute__((noreturn));
 
 // Runs before the Go runtime starts, in every program that contains this
@@ -74,6 +140,7 @@ __attribute__((constructor)) static void early(void)
 			first_ignored |= bit(s);
 	if (strcmp(program_invocation_name, "procops-guard") == 0)
 		procops_guard();
+	hold_early();
 }
 
 static int fail(struct procops_spawn *r, int step)
