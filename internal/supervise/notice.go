@@ -53,16 +53,24 @@ func parseNotice(message string) notice {
 			n.errno = syscall.Errno(number(value))
 		case "EXTEND_TIMEOUT_USEC":
 			n.extend = extension(value)
-		case "WATCHDOG":
-			n.alive = n.alive || value == "1"
-			n.trigger = n.trigger || value == "trigger"
-		case "WATCHDOG_USEC":
-			if limit, ok := watchdogLimit(value); ok {
-				n.watchdog = &limit
-			}
+		default:
+			n.parseWatchdog(name, value)
 		}
 	}
 	return n
+}
+
+// parseWatchdog reads a line that is for the watchdog.
+func (n *notice) parseWatchdog(name, value string) {
+	switch name {
+	case "WATCHDOG":
+		n.alive = n.alive || value == "1"
+		n.trigger = n.trigger || value == "trigger"
+	case "WATCHDOG_USEC":
+		if limit, ok := watchdogLimit(value); ok {
+			n.watchdog = &limit
+		}
+	}
 }
 
 // number reads a positive number that a pid or an errno can have; 0 if it is not
