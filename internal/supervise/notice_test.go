@@ -57,11 +57,15 @@ func TestParseNotice(t *testing.T) {
 // for no more time than it may.
 func FuzzParseNotice(f *testing.F) {
 	f.Add("READY=1\nSTATUS=up\nMAINPID=7\nERRNO=2\nEXTEND_TIMEOUT_USEC=1000000")
+	f.Add("WATCHDOG=1\nWATCHDOG_USEC=9223372036854775807")
 	f.Add("STATUS=\x1b]0;title\x07\nEXTEND_TIMEOUT_USEC=18446744073709551615")
 	f.Fuzz(func(t *testing.T, message string) {
 		n := parseNotice(message)
 		if n.extend < 0 || n.extend > maxExtension || n.mainPID < 0 || n.errno > 1<<31 {
 			t.Errorf("%q: %+v", message, n)
+		}
+		if n.watchdog != nil && *n.watchdog < 0 {
+			t.Errorf("%q: a watchdog of %s", message, *n.watchdog)
 		}
 		if n.status != nil && (!utf8.ValidString(*n.status) || strings.ContainsFunc(*n.status, unicode.IsControl)) {
 			t.Errorf("%q: status %q", message, *n.status)

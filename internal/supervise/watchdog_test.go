@@ -76,17 +76,21 @@ func TestSilenceIsAFailure(t *testing.T) {
 		}
 	}
 	list := map[string]ProcessConfig{
-		"plain":    watched(forever(), limit),
-		"tcp":      watched(forever(), limit, asked(ReadyConfig{TCP: "127.0.0.1:1"})),
-		"fd":       watched(forever(), limit, asked(ReadyConfig{FD: 3})),
-		"log":      watched(forever(), limit, asked(ReadyConfig{Log: "x"})),
-		"notify":   watched(speaker(`say("WATCHDOG=1"); time.sleep(0.5); say("READY=1"); time.sleep(1000)`), limit),
-		"once":     watched(speaker(`say("READY=1\nWATCHDOG=1"); time.sleep(1000)`), limit),
-		"talks":    watched(speaker(`say("READY=1"); [(say("STATUS=busy"), time.sleep(0.01)) for _ in range(100000)]`), limit),
-		"shorter":  watched(speaker(`say("READY=1\nWATCHDOG_USEC=200000"); time.sleep(1000)`), time.Hour),
-		"itself":   speaker(`say("READY=1\nWATCHDOG_USEC=200000"); time.sleep(1000)`), // as systemd has it
-		"reloads":  watched(speaker(`say("READY=1\nRELOADING=1"); time.sleep(1000)`), limit),
-		"extended": watched(speaker(`say("EXTEND_TIMEOUT_USEC=3600000000\nREADY=1"); time.sleep(1000)`), limit),
+		"plain":   watched(forever(), limit),
+		"tcp":     watched(forever(), limit, asked(ReadyConfig{TCP: "127.0.0.1:1"})),
+		"fd":      watched(forever(), limit, asked(ReadyConfig{FD: 3})),
+		"log":     watched(forever(), limit, asked(ReadyConfig{Log: "x"})),
+		"notify":  watched(speaker(`say("WATCHDOG=1"); time.sleep(0.5); say("READY=1"); time.sleep(1000)`), limit),
+		"once":    watched(speaker(`say("READY=1\nWATCHDOG=1"); time.sleep(1000)`), limit),
+		"talks":   watched(speaker(`say("READY=1"); [(say("STATUS=busy"), time.sleep(0.01)) for _ in range(100000)]`), limit),
+		"shorter": watched(speaker(`say("READY=1\nWATCHDOG_USEC=200000"); time.sleep(1000)`), time.Hour),
+		"itself":  speaker(`say("READY=1\nWATCHDOG_USEC=200000"); time.sleep(1000)`), // as systemd has it
+		"reloads": watched(speaker(`say("READY=1\nRELOADING=1"); time.sleep(1000)`), limit),
+		// The time that it has asked for was not meant for an end that it ignores.
+		"extended": watched(speaker(`
+import signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+say("EXTEND_TIMEOUT_USEC=3600000000\nREADY=1"); time.sleep(1000)`), limit, func(p *ProcessConfig) { p.Stop.Grace = unit.Duration(limit) }),
 	}
 	for name, p := range list {
 		p.OnFail = []LinkConfig{{Settle: true}}
