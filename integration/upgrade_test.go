@@ -76,8 +76,14 @@ type upgrading struct {
 
 func newUpgrading(t *testing.T, config string) *upgrading {
 	t.Helper()
+	return newUpgradingWith(t, func(s *harness.Sandbox) { s.Config(config) })
+}
+
+// newUpgradingWith is newUpgrading with more files than the config.
+func newUpgradingWith(t *testing.T, prepare func(s *harness.Sandbox)) *upgrading {
+	t.Helper()
 	u := &upgrading{t: t, s: harness.New(t)}
-	u.s.Config(config)
+	prepare(u.s)
 	u.p = u.s.Start("supervise", "run", "--quiet", "--json")
 	u.p.WaitLine(`"type":"supervise.started"`)
 	return u

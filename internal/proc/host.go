@@ -227,6 +227,9 @@ func (h *Host) launch(s *Spec) (*launch, error) {
 		}
 	}
 	env = withoutDoubles(env, marker)
+	if s.PIDVariable != "" {
+		env = withRoomForPID(env, s.PIDVariable)
+	}
 	path, err := lookPath(s.Argv[0], env)
 	if err != nil {
 		return nil, err
@@ -236,7 +239,7 @@ func (h *Host) launch(s *Spec) (*launch, error) {
 		return nil, err
 	}
 	return &launch{
-		path: path, dir: s.Dir, argv: s.Argv, env: env, session: s.Session, survives: s.Survive != "",
+		path: path, dir: s.Dir, argv: s.Argv, env: env, tellsPID: s.PIDVariable != "", session: s.Session, survives: s.Survive != "",
 		inherit: s.Inherit, user: s.User.change(), umask: s.Umask, nice: s.Nice, cpus: cpus, limits: s.Limits.list(), cgroup: s.Cgroup,
 	}, nil
 }

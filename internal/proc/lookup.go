@@ -109,3 +109,10 @@ func withoutDoubles(env []string, marker string) []string {
 	}
 	return kept
 }
+
+// withRoomForPID returns env with a variable as its last that is long enough for a
+// pid, which is not known before the child is there and writes it itself.
+func withRoomForPID(env []string, name string) []string {
+	env = slices.DeleteFunc(env, func(variable string) bool { return strings.HasPrefix(variable, name+"=") })
+	return append(env, name+"="+strings.Repeat("0", pidRoom-1))
+}

@@ -17,6 +17,9 @@ import (
 // markerSize is the room for a marker with the NUL after it.
 const markerSize = C.PROCOPS_MARKER_SIZE
 
+// pidRoom is the room for a pid in decimal with the NUL after it.
+const pidRoom = C.PROCOPS_PID_SIZE
+
 // slot is one entry of the table of groups shared with the guard, see
 // struct procops_slot.
 type slot = C.struct_procops_slot
@@ -30,6 +33,7 @@ type launch struct {
 	path       string
 	dir        string // empty: stay
 	argv, env  []string
+	tellsPID   bool  // the last of env has room for the pid at its end: see withRoomForPID
 	files      []int // files[i] becomes descriptor i, -1: none
 	session    bool
 	foreground bool
@@ -82,6 +86,9 @@ func (l *launch) run() (int, error) {
 	strings := l.strings()
 	pins.Pin(&strings[0])
 	request.strings = (*C.char)(unsafe.Pointer(&strings[0]))
+	if l.tellsPID {
+		request.pid_text = (*C.char)(unsafe.Pointer(&strings[len(strings)-pidRoom]))
+	}
 	files := make([]C.int, len(l.files))
 	for i, fd := range l.files {
 		files[i] = C.int(fd)

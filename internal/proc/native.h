@@ -40,6 +40,7 @@ struct procops_slot {
 };
 
 #define PROCOPS_MARKER_SIZE 96
+#define PROCOPS_PID_SIZE 12 // for a pid in decimal, and the NUL after it
 
 // The table that procops and its guard share.
 struct procops_table {
@@ -54,6 +55,7 @@ struct procops_spawn {
 	char *strings;
 	int argc, envc;
 	int has_dir;
+	char *pid_text; // where the child writes its pid, with room for PROCOPS_PID_SIZE; NULL: nowhere
 
 	int *fds; // fds[i] becomes the child's descriptor i; -1 leaves i closed
 	int nfds;

@@ -235,6 +235,18 @@ static void set_signals(void (*action)(int), uint64_t ignored, uint64_t blocked)
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &blocked, NULL, sizeof blocked);
 }
 
+// Writes a number in decimal. printf is not safe here.
+static void write_number(char *s, unsigned n)
+{
+	unsigned rest;
+	for (rest = n; rest >= 10; rest /= 10)
+		s++;
+	s[1] = 0;
+	for (; n >= 10; n /= 10)
+		*s-- = '0' + n % 10;
+	*s = '0' + n;
+}
+
 static int child_main(void *arg)
 {
 	struct child *c = arg;
@@ -244,6 +256,8 @@ static int child_main(void *arg)
 		fail(r, STEP_SESSION);
 	if (r->slot)
 		__atomic_store_n(&r->slot->pid, (uint32_t)getpid(), __ATOMIC_SEQ_CST);
+	if (r->pid_text)
+		write_number(r->pid_text, getpid());
 	if (!r->detached && !r->survives)
 		follow_parent(c);
 	if (r->has_cgroup && write(r->cgroup, "0", 1) != 1)

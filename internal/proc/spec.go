@@ -12,6 +12,9 @@ type Spec struct {
 	Argv []string
 	Dir  string   // working directory; empty: that of procops
 	Env  []string // the whole environment, of doubles the last counts; nil: that of procops
+	// PIDVariable, when set, names one more variable of the environment, which holds
+	// the pid of the program.
+	PIDVariable string
 
 	// Session gives the program a session of its own. Otherwise it gets a process
 	// group of its own; it always gets one of the two.
@@ -115,6 +118,9 @@ func (s *Spec) check() error {
 			name, _, _ := strings.Cut(variable, "=")
 			return fmt.Errorf("the variable %q holds a NUL character", name)
 		}
+	}
+	if strings.ContainsAny(s.PIDVariable, "=\x00") {
+		return fmt.Errorf("%q is no name of a variable", s.PIDVariable)
 	}
 	if s.Nice < -20 || s.Nice > 19 {
 		return fmt.Errorf("priority %d is not between -20 and 19", s.Nice)

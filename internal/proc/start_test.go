@@ -449,3 +449,24 @@ func TestIncludes(t *testing.T) {
 		t.Error("it is gone, and yet includes its own number")
 	}
 }
+
+// TestPIDVariable: the child finds its own pid, whatever the variable held before, and
+// the rest of its environment as it was.
+func TestPIDVariable(t *testing.T) {
+	h := newTestHost(t, HostOptions{RunToken: "pid-variable-test"})
+	for range 20 {
+		out, _, _ := run(t, h, Spec{
+			Argv:        []string{"/bin/sh", "-c", `test "$ME" = $$ && env`},
+			Env:         []string{"FIRST=1", "ME=someone else", "LAST=2"},
+			PIDVariable: "ME",
+		})
+		for _, variable := range []string{"FIRST=1\n", "LAST=2\n", "PROCOPS_RUN=pid-variable-test:"} {
+			if !strings.Contains("\n"+out, "\n"+variable) {
+				t.Fatalf("without %s:\n%s", variable, out)
+			}
+		}
+	}
+	if _, err := h.Start(Spec{Argv: []string{"/bin/true"}, PIDVariable: "A=B"}); err == nil {
+		t.Error("a variable with an equals sign in its name was taken")
+	}
+}

@@ -44,6 +44,7 @@ func (c *Config) checkTree(report report) {
 		below := k.below("process", process)
 		checkReady(&p.Ready, below)
 		checkAlive(p.Alive, below)
+		p.checkWatchdog(below)
 		checkBackoff(&p.Backoff, below)
 		k.links(process, p.OnFail, "on_fail", below)
 		k.links(process, p.OnPass, "on_pass", below)

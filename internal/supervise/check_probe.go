@@ -56,6 +56,12 @@ func checkAlive(a *AliveConfig, report report) {
 	a.question().check("alive", report)
 }
 
+func (c *ProcessConfig) checkWatchdog(report report) {
+	if c.WatchSignal != 0 && c.Watchdog == 0 && !c.Ready.Notify {
+		report(errors.New("it means something only with watchdog or ready.notify"), "watchdog_signal")
+	}
+}
+
 // checkOneKind blames the last of several kinds of check.
 func checkOneKind(kinds []string, table string, report report) {
 	if last := len(kinds) - 1; last > 0 {

@@ -37,6 +37,8 @@ type ProcessConfig struct {
 	DependsOn    []DependencyConfig `toml:"depends_on" doc:"what must have got how far before this starts: names, or {name, condition}"`
 	Ready        ReadyConfig        `toml:"ready" doc:"how to tell that the process is ready; default: when it runs"`
 	Alive        *AliveConfig       `toml:"alive" doc:"how to tell that the process still works; without it, running is enough"`
+	Watchdog     unit.Duration      `toml:"watchdog" min:"10ms" doc:"the longest time between two WATCHDOG=1 that the process says on NOTIFY_SOCKET, as under systemd; after it the process is stopped, which counts as a failure. It counts from READY=1 with ready.notify, otherwise from the start; default: nothing is expected"`
+	WatchSignal  proc.Signal        `toml:"watchdog_signal" doc:"first signal when the watchdog ends it, such as \"ABRT\" for a core dump; default: what stop says"`
 	Stop         StopConfig         `toml:"stop" doc:"how to stop it"`
 	OnFail       []LinkConfig       `toml:"on_fail" doc:"chain of reactions to a failure, tried in order"`
 	OnPass       []LinkConfig       `toml:"on_pass" doc:"chain of reactions to a good end"`

@@ -13,7 +13,7 @@ import (
 
 // watch brings what a run says, and its end, to the loop.
 func (s *Supervisor) watch(p *process, number int, r *run) {
-	child, finish := r.child, r.listener.finish
+	child, finish := r.child, r.listeners.finish
 	select {
 	case <-child.Exited():
 		s.post(func() { s.exited(p, number) })

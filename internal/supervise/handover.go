@@ -46,18 +46,20 @@ type handedProcess struct {
 	Gaps     []string      `json:"gaps,omitempty"` // limits of its cgroup that do not hold
 	Tail     [2]string     `json:"tail"`           // of standard output and standard error
 	Run      *handedRun    `json:"run,omitempty"`
-	Channel  handedChannel `json:"channel"`
+	Channel  handedChannel `json:"channel"`        // by which it says that it is ready
+	Aside    handedChannel `json:"aside,omitzero"` // of its watchdog, if that is another
 }
 
 // handedRun is what is known of a run that goes on.
 type handedRun struct {
-	PID      int       `json:"pid"`
-	Ready    bool      `json:"ready,omitempty"`
-	Obstacle string    `json:"obstacle,omitempty"`
-	Passed   bool      `json:"passed,omitempty"`
-	Failures int       `json:"failures,omitempty"`
-	Said     Said      `json:"said"`
-	Extended time.Time `json:"extended,omitzero"`
+	PID      int             `json:"pid"`
+	Ready    bool            `json:"ready,omitempty"`
+	Obstacle string          `json:"obstacle,omitempty"`
+	Passed   bool            `json:"passed,omitempty"`
+	Failures int             `json:"failures,omitempty"`
+	Said     Said            `json:"said"`
+	Extended time.Time       `json:"extended,omitzero"`
+	Watchdog *handedWatchdog `json:"watchdog,omitempty"`
 }
 
 // handedGroup is what a group remembers.
@@ -73,8 +75,10 @@ type handedGroup struct {
 func (h *Handover) FDs() []int {
 	fds := h.Host.FDs()
 	for i := range h.Processes {
-		if h.Processes[i].Channel.FD != 0 {
-			fds = append(fds, h.Processes[i].Channel.FD)
+		for _, ch := range []handedChannel{h.Processes[i].Channel, h.Processes[i].Aside} {
+			if ch.FD != 0 {
+				fds = append(fds, ch.FD)
+			}
 		}
 	}
 	return fds
@@ -199,9 +203,13 @@ func (s *Supervisor) pauseRuns(u *upgrade) bool {
 	return true
 }
 
+// isDeafTo reports whether nobody hears what r says, or may not.
+func (u *upgrade) isDeafTo(r *run) bool { return u != nil && (u.pausing || u.paused[r] != "") }
+
 // listenAgain undoes pauseRuns.
 func (s *Supervisor) listenAgain(u *upgrade) {
 	for r := range u.paused {
+		r.watchdog.since = time.Now() // what it has said meanwhile is still to be read
 		r.resume()
 		delete(u.paused, r)
 	}
@@ -266,10 +274,10 @@ func (p *process) handed() handedProcess {
 		Dropped: p.output.dropped(), Tail: [2]string{tail.Text(proc.Stdout), tail.Text(proc.Stderr)},
 	}
 	if r := p.run; r != nil {
-		h.Channel = r.listener.handed()
+		h.Channel, h.Aside = r.listeners.ready.handed(), r.listeners.aside.handed()
 		h.Run = &handedRun{
 			PID: r.child.PID(), Ready: r.ready, Obstacle: r.obstacle, Passed: r.pulse.passed, Failures: r.pulse.failures,
-			Said: r.said.Said, Extended: r.until(),
+			Said: r.said.Said, Extended: r.until(), Watchdog: r.watchdog.handed(),
 		}
 	}
 	return h
@@ -333,7 +341,7 @@ func (s *Supervisor) restore(p *process, h *handedProcess) {
 
 // restoreRun goes on with a run that a former supervisor has begun.
 func (s *Supervisor) restoreRun(p *process, h *handedProcess) {
-	ch := p.channelFrom(h)
+	ch := p.channelsFrom(h)
 	p.output.tail.Load().Write(proc.Stdout, []byte(h.Tail[0]))
 	p.output.tail.Load().Write(proc.Stderr, []byte(h.Tail[1]))
 	p.runs++
@@ -349,9 +357,11 @@ func (s *Supervisor) restoreRun(p *process, h *handedProcess) {
 	if !h.Run.Extended.IsZero() {
 		r.extended.Store(&h.Run.Extended)
 	}
+	r.watchdog.take(h.Run.Watchdog)
+	s.guard(p)
 	switch {
 	case p.state == StateStarting:
-		s.awaitReady(p, ch != nil || p.cfg.Ready.speaks())
+		s.awaitReady(p, ch.ready != nil || p.cfg.Ready.speaks())
 	case r.said.Ending:
 		p.timer = s.after(p.cfg.Stop.Grace.Std(), p, func() { s.overdue(p) })
 	default:

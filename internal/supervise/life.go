@@ -14,18 +14,20 @@ type run struct {
 	spec     proc.Spec // by which it was started, without the channel
 	began    time.Time
 	ready    bool
-	failure  string // why procops ends it as a failure; empty: it does not
-	exited   bool   // the leader has ended
-	ladder   bool   // the stop ladder is at work
-	stuck    bool   // SIGKILL did not end it
-	oomKills int    // processes of its cgroup that the kernel has killed for want of memory; valid once it is gone
+	failure  string      // why procops ends it as a failure; empty: it does not
+	exited   bool        // the leader has ended
+	ladder   bool        // the stop ladder is at work
+	stuck    bool        // SIGKILL did not end it
+	signal   proc.Signal // of the stop ladder, in place of what the config says; 0: that
+	oomKills int         // processes of its cgroup that the kernel has killed for want of memory; valid once it is gone
 	healthy  *time.Timer
 
-	listener *listener
+	listeners listeners
 
 	inspection context.CancelFunc // ends the check of its readiness, or later of its life
 	obstacle   string             // the answer to the last check, when that was not good
 	pulse      pulse
+	watchdog   watchdog
 	said       said
 	extended   atomic.Pointer[time.Time] // until when it has asked for time; read by the stop ladder as well
 }
@@ -50,18 +52,19 @@ func newRun(child *proc.Process, spec proc.Spec) *run {
 func (r *run) rest() {
 	r.inspection()
 	r.healthy.Stop()
+	stopTimer(&r.watchdog.timer)
 }
 
 // pause ends the hearing of what the run says and writes: it waits. Checks that
 // procops makes go on.
 func (r *run) pause() {
 	r.child.Pause()
-	r.listener.pause()
+	r.listeners.pause()
 }
 
 // resume undoes pause.
 func (r *run) resume() {
-	r.listener.resume()
+	r.listeners.resume()
 	r.child.Resume()
 }
 
@@ -82,7 +85,7 @@ func (r *run) note(n notice, now time.Time) {
 	}
 	said.Reloading = n.reloading || said.Reloading && !n.ready && !n.stopping
 	said.Ending = said.Ending || n.stopping
-	if n.unready != "" || n.ready {
+	if n.unready != "" || n.ready && !n.aside {
 		r.obstacle = n.unready
 	}
 	if until := now.Add(n.extend); n.extend > 0 && until.After(r.until()) {

@@ -19,6 +19,15 @@ type listener struct {
 	over    bool // the channel is closed; valid when nobody listens
 }
 
+// listeners are those of a run, one for each of its channels.
+type listeners struct{ ready, aside *listener }
+
+func (l listeners) finish() { l.ready.finish(); l.aside.finish() }
+
+func (l listeners) pause() { l.ready.pause(); l.aside.pause() }
+
+func (l listeners) resume() { l.ready.resume(); l.aside.resume() }
+
 // handedChannel describes a channel for the next supervisor. FD is 0 if there is
 // nothing to hand over.
 type handedChannel struct {
@@ -27,11 +36,23 @@ type handedChannel struct {
 }
 
 // listen begins to hear what a run says.
-func (s *Supervisor) listen(p *process, number int, child *proc.Process, ch channel) *listener {
+func (s *Supervisor) listen(p *process, number int, child *proc.Process, ch channels) listeners {
+	hear := func(n notice) { s.post(func() { s.heard(p, number, n) }) }
+	return listeners{
+		ready: newListener(child, ch.ready, hear),
+		aside: newListener(child, ch.aside, func(n notice) {
+			n.aside = true
+			hear(n)
+		}),
+	}
+}
+
+// newListener begins to hear what a run says over one channel, which may be nil.
+func newListener(child *proc.Process, ch channel, hear func(notice)) *listener {
 	if ch == nil {
 		return nil
 	}
-	l := &listener{ch: ch, child: child, hear: func(n notice) { s.post(func() { s.heard(p, number, n) }) }}
+	l := &listener{ch: ch, child: child, hear: hear}
 	l.work()
 	return l
 }
@@ -98,7 +119,18 @@ func (l *listener) handed() handedChannel {
 	return l.ch.handed()
 }
 
-// channelFrom opens the channel that a former supervisor has handed over.
+// channelsFrom opens the channels that a former supervisor has handed over.
+func (p *process) channelsFrom(h *handedProcess) channels {
+	ch := channels{ready: p.channelFrom(h)}
+	if h.Aside.Name != "" {
+		if socket, err := inheritNotifySocket(h.Aside); err == nil {
+			ch.aside = socket
+		}
+	}
+	return ch
+}
+
+// channelFrom opens the channel for readiness that a former supervisor has handed over.
 func (p *process) channelFrom(h *handedProcess) channel {
 	expr, err := p.cfg.Ready.pattern()
 	if err != nil || h.State != StateStarting {

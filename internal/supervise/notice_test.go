@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"math"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 func TestParseNotice(t *testing.T) {
 	text := func(s string) *string { return &s }
+	limit := func(d time.Duration) *time.Duration { return &d }
 	for message, want := range map[string]notice{
 		"":                           {},
 		"READY=1":                    {ready: true},
@@ -29,13 +31,21 @@ func TestParseNotice(t *testing.T) {
 		"ERRNO=2":                    {errno: syscall.ENOENT},
 		"ERRNO=99999999999":          {},
 		"EXTEND_TIMEOUT_USEC=500000": {extend: time.Second / 2},
-		"EXTEND_TIMEOUT_USEC=18446744073709551615":   {extend: maxExtension},
-		"EXTEND_TIMEOUT_USEC=9223372036854775807":    {extend: maxExtension},
-		"EXTEND_TIMEOUT_USEC=18446744073709551616":   {},
-		"EXTEND_TIMEOUT_USEC=-5":                     {},
-		"BARRIER=1\nWATCHDOG=1\nX_OWN=1\nnonsense\n": {},
-		"ready=1\n READY=1":                          {},
-		"READY=1\x00":                                {},
+		"EXTEND_TIMEOUT_USEC=18446744073709551615": {extend: maxExtension},
+		"EXTEND_TIMEOUT_USEC=9223372036854775807":  {extend: maxExtension},
+		"EXTEND_TIMEOUT_USEC=18446744073709551616": {},
+		"EXTEND_TIMEOUT_USEC=-5":                   {},
+		"BARRIER=1\nX_OWN=1\nnonsense\n":           {},
+		"WATCHDOG=1":                               {alive: true},
+		"WATCHDOG=1\nWATCHDOG=trigger":             {alive: true, trigger: true},
+		"WATCHDOG=0\nWATCHDOG=2\nWATCHDOG=Trigger": {},
+		"WATCHDOG_USEC=2500000":                    {watchdog: limit(2500 * time.Millisecond)},
+		"WATCHDOG_USEC=0":                          {watchdog: limit(0)},
+		"WATCHDOG_USEC=18446744073709551615":       {watchdog: limit(0)},
+		"WATCHDOG_USEC=18446744073709551614":       {watchdog: limit(math.MaxInt64 / 1000 * 1000)},
+		"WATCHDOG_USEC=-1\nWATCHDOG_USEC=1s":       {},
+		"ready=1\n READY=1":                        {},
+		"READY=1\x00":                              {},
 	} {
 		if diff := cmp.Diff(want, parseNotice(message), cmp.AllowUnexported(notice{})); diff != "" {
 			t.Errorf("%q:\n%s", message, diff)
@@ -47,11 +57,15 @@ func TestParseNotice(t *testing.T) {
 // for no more time than it may.
 func FuzzParseNotice(f *testing.F) {
 	f.Add("READY=1\nSTATUS=up\nMAINPID=7\nERRNO=2\nEXTEND_TIMEOUT_USEC=1000000")
+	f.Add("WATCHDOG=1\nWATCHDOG_USEC=9223372036854775807")
 	f.Add("STATUS=\x1b]0;title\x07\nEXTEND_TIMEOUT_USEC=18446744073709551615")
 	f.Fuzz(func(t *testing.T, message string) {
 		n := parseNotice(message)
 		if n.extend < 0 || n.extend > maxExtension || n.mainPID < 0 || n.errno > 1<<31 {
 			t.Errorf("%q: %+v", message, n)
+		}
+		if n.watchdog != nil && *n.watchdog < 0 {
+			t.Errorf("%q: a watchdog of %s", message, *n.watchdog)
 		}
 		if n.status != nil && (!utf8.ValidString(*n.status) || strings.ContainsFunc(*n.status, unicode.IsControl)) {
 			t.Errorf("%q: status %q", message, *n.status)

@@ -62,7 +62,7 @@ func (p *process) status() ProcessStatus {
 	}
 	if p.run != nil {
 		st.PID, st.Started, st.Ready = p.run.child.PID(), p.run.began, p.run.ready
-		st.Said, st.Alive = p.run.said.Said, p.alive()
+		st.Said, st.Alive, st.Watchdog = p.run.said.Said, p.alive(), p.run.watchdog.status()
 	}
 	return st
 }

@@ -30,8 +30,38 @@ type channel interface {
 	discard()
 }
 
-// openChannel opens the channel of the next run of p; it is nil if p is asked, or
-// if running is enough. The readiness check on output is armed, or disarmed,
+// channels are those of a run; nil for what there is none.
+type channels struct {
+	ready channel // by which it says that it is ready
+	aside channel // a socket for its watchdog, if that of ready is none
+}
+
+func (c channels) each(do func(channel)) {
+	for _, ch := range []channel{c.ready, c.aside} {
+		if ch != nil {
+			do(ch)
+		}
+	}
+}
+
+func (c channels) discard() { c.each(channel.discard) }
+
+// openChannels opens the channels of the next run of p.
+func (p *process) openChannels() (channels, error) {
+	ready, err := p.openChannel()
+	if err != nil || p.cfg.Watchdog == 0 || p.cfg.Ready.Notify {
+		return channels{ready: ready}, err
+	}
+	aside, err := openNotifySocket()
+	if err != nil {
+		channels{ready: ready}.discard()
+		return channels{}, err
+	}
+	return channels{ready: ready, aside: aside}, nil
+}
+
+// openChannel opens the channel by which the next run of p says that it is ready; it
+// is nil if p is asked, or if running is enough. The readiness check on output is armed, or disarmed,
 // before there can be output of that run.
 func (p *process) openChannel() (channel, error) {
 	expr, err := p.cfg.Ready.pattern()
@@ -166,13 +196,15 @@ func (s *Supervisor) heard(p *process, number int, n notice) {
 		return
 	}
 	farewell := n.stopping && !p.run.said.Ending
-	p.run.note(n, time.Now())
+	now := time.Now()
+	p.run.note(n, now)
+	s.saidToWatchdog(p, n, now)
 	switch {
 	case n.stranger != 0:
 		s.stranger(p, n.stranger)
 	case n.unready != "" && p.state == StateStarting:
 		p.reason = "not ready yet: " + n.unready
-	case n.ready && p.state == StateStarting:
+	case n.ready && !n.aside && p.state == StateStarting:
 		s.fire(p, TriggerReady, "")
 	case farewell && p.state == StateRunning:
 		// It ends by itself. That its checks fail from now on is no news; that it

@@ -148,12 +148,10 @@ func (s *Supervisor) takeBack(ctx context.Context, r record) error {
 		return nil
 	}
 	ready := r.state == StateRunning
-	ch := p.channelAgain(r.identity, ready)
+	ch := p.channelsAgain(r.identity, ready)
 	child, err := s.deps.Host.TakeBack(r.identity, p.output.lines)
 	if err != nil {
-		if ch != nil {
-			ch.discard()
-		}
+		ch.discard()
 		s.deps.Log.Warn().Err(err).Str("process", p.name).Msg("a process that outlived a former supervisor is ended")
 		if err := s.endLeftover(ctx, r); err != nil {
 			return err
@@ -175,23 +173,30 @@ func (s *Supervisor) takeBack(ctx context.Context, r record) error {
 	return nil
 }
 
-// channelAgain opens the channel of a run that a former supervisor has begun; nil
-// if it has none that can be opened again.
-func (p *process) channelAgain(id proc.Identity, ready bool) channel {
-	if p.cfg.Ready.Notify {
-		if ch, err := reopenNotifySocket(id.Variable("NOTIFY_SOCKET")); err == nil {
-			return ch
+// channelsAgain opens the channels of a run that a former supervisor has begun,
+// those that can be opened again.
+func (p *process) channelsAgain(id proc.Identity, ready bool) (ch channels) {
+	if p.cfg.Ready.Notify || p.cfg.Watchdog != 0 {
+		socket, err := reopenNotifySocket(id.Variable("NOTIFY_SOCKET"))
+		switch {
+		case err != nil: // somebody has taken its name: what the process says is not heard
+		case p.cfg.Ready.Notify:
+			ch.ready = socket
+		default:
+			ch.aside = socket
 		}
-		return nil
+	}
+	if p.cfg.Ready.Notify {
+		return ch
 	}
 	expr, err := p.cfg.Ready.pattern()
 	if ready || err != nil {
 		expr = nil
 	}
 	if matched := p.output.arm(expr); matched != nil {
-		return newLogChannel(matched)
+		ch.ready = newLogChannel(matched)
 	}
-	return nil
+	return ch
 }
 
 // survivorTag names a process in the markers of its descendants.

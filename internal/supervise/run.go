@@ -308,9 +308,12 @@ func (s *Supervisor) enter(p *process) (delay time.Duration) {
 	switch p.state {
 	case StateWaiting:
 		s.failures = slices.DeleteFunc(s.failures, func(f Failure) bool { return f.Process == p.name })
+	case StateStarting:
+		s.guard(p)
 	case StateRunning:
 		p.run.ready = true
 		s.watchLife(p)
+		s.guard(p)
 	case StateEnding, StateStopping:
 		s.endRun(p)
 	case StateBackoff:
@@ -319,7 +322,7 @@ func (s *Supervisor) enter(p *process) (delay time.Duration) {
 		delay = p.cfg.Backoff.delay(p.streak)
 		p.due = time.Now().Add(delay)
 		p.timer = s.after(delay, p, func() { s.due(p) })
-	case StateStarting, StateStopped, StateCompleted, StateFatal:
+	case StateStopped, StateCompleted, StateFatal:
 	}
 	return delay
 }

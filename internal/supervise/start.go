@@ -56,23 +56,24 @@ func (s *Supervisor) spawn(p *process) {
 		return
 	}
 	s.enterRun(p, r, ch, TriggerSpawned, "")
-	s.awaitReady(p, ch != nil)
+	s.awaitReady(p, ch.ready != nil)
 }
 
 // enterRun makes r the present run of p.
-func (s *Supervisor) enterRun(p *process, r *run, ch channel, t Trigger, reason string) {
+func (s *Supervisor) enterRun(p *process, r *run, ch channels, t Trigger, reason string) {
 	p.started++
 	s.attach(p, r, ch)
 	s.fire(p, t, reason)
 }
 
 // attach makes p hear of the life of r.
-func (s *Supervisor) attach(p *process, r *run, ch channel) {
+func (s *Supervisor) attach(p *process, r *run, ch channels) {
 	number := p.runs
 	p.run = r
 	healthy := p.cfg.HealthyAfter.Std() - time.Since(r.began)
 	r.healthy = time.AfterFunc(healthy, func() { s.post(func() { s.healthy(p, number) }) })
-	r.listener = s.listen(p, number, r.child, ch)
+	r.watchdog.limit = p.cfg.Watchdog.Std()
+	r.listeners = s.listen(p, number, r.child, ch)
 	s.workers.Go(func() { s.watch(p, number, r) })
 }
 
@@ -89,39 +90,37 @@ func (s *Supervisor) specOf(p *process, pid int) proc.Spec {
 	return spec
 }
 
-// startChild starts the child, with the channel by which it says that it is
-// ready, nil if it need not say so.
-func (s *Supervisor) startChild(p *process) (*run, channel, error) {
+// startChild starts the child, with its channels.
+func (s *Supervisor) startChild(p *process) (*run, channels, error) {
 	spec, err := p.spec(s.deps.Env)
 	if err != nil {
-		return nil, nil, err
+		return nil, channels{}, err
 	}
 	if spec.Stdin, err = openStdin(p.cfg.Stdin); err != nil {
-		return nil, nil, err
+		return nil, channels{}, err
 	}
 	defer spec.Stdin.Close() //nolint:errcheck // the child has its own; closing none is no harm
 	if err := s.confine(p, &spec); err != nil {
-		return nil, nil, err
+		return nil, channels{}, err
 	}
 	child, ch, err := s.startSpec(p, spec)
 	if err != nil {
 		_, _ = spec.Cgroup.End() // nothing is in it; what cannot be removed, the next start sees to
-		return nil, nil, err
+		return nil, channels{}, err
 	}
 	return newRun(child, spec), ch, nil
 }
 
-// startSpec starts p's child by spec, with its channel.
-func (s *Supervisor) startSpec(p *process, spec proc.Spec) (*proc.Process, channel, error) {
-	ch, err := p.openChannel()
+// startSpec starts p's child by spec, with its channels.
+func (s *Supervisor) startSpec(p *process, spec proc.Spec) (*proc.Process, channels, error) {
+	ch, err := p.openChannels()
 	if err != nil {
-		return nil, nil, err
+		return nil, channels{}, err
 	}
-	if ch != nil {
-		ch.prepare(&spec)
-	}
+	ch.each(func(one channel) { one.prepare(&spec) })
+	p.cfg.tellWatchdog(&spec)
 	child, err := s.deps.Host.Start(spec)
-	if err != nil && ch != nil {
+	if err != nil {
 		ch.discard()
 	}
 	return child, ch, err

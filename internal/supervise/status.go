@@ -29,6 +29,7 @@ type ProcessStatus struct {
 	Since    time.Time     `json:"since"` // of the state
 	Ready    bool          `json:"ready"`
 	Alive    *Alive        `json:"alive,omitempty"`        // of a process with a liveness check, while it is ready
+	Watchdog *Watchdog     `json:"watchdog,omitempty"`     // of a process that runs and has to say WATCHDOG=1
 	Restarts int           `json:"restarts"`               // since supervision began
 	CPU      float64       `json:"cpu_seconds,omitempty"`  // processor time used by the process so far
 	Memory   int64         `json:"memory_bytes,omitempty"` // resident set

@@ -81,7 +81,11 @@ func (s *Supervisor) stuck(p *process, r *run, err error) {
 func (s *Supervisor) stopRun(name string, cfg StopConfig, r *run, first bool) error {
 	ladder := cfg.ladder()
 	ladder.Until = r.until
-	if first && len(cfg.Command) > 0 {
+	switch {
+	case !first:
+	case r.signal != 0:
+		ladder.Steps[0].Signal = r.signal
+	case len(cfg.Command) > 0:
 		s.stopCommand(name, cfg, r.child)
 		ladder.Steps[0].Signal = 0 // only wait
 	}
