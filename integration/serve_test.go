@@ -171,7 +171,12 @@ func (v *pingServer) floodAndKill() int {
 	for range 16 {
 		pingers.Go(func() {
 			for {
-				response, err := client.Get(v.url + "flood")
+				request, err := http.NewRequestWithContext(v.t.Context(), http.MethodGet, v.url+"flood", nil)
+				if err != nil {
+					v.t.Error(err)
+					return
+				}
+				response, err := client.Do(request)
 				if err != nil {
 					return // it is gone
 				}

@@ -5,7 +5,6 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"procops/internal/heartbeat"
 	"procops/internal/web"
 )
 
@@ -32,16 +31,5 @@ func (a *App) Serve(ctx context.Context, log zerolog.Logger, opt ServeOptions) e
 		return err
 	}
 	opt.Ready(web.Where(l))
-	return web.NewServer(cfg, pinged{list}, log, opt.Build).Serve(ctx, l, opt.Hurry)
-}
-
-// pinged is the list of heartbeats as web wants it.
-type pinged struct{ *heartbeat.List }
-
-// Ping takes in a ping.
-func (p pinged) Ping(ctx context.Context, name string, ping web.Ping) (heartbeat.Receipt, error) {
-	return p.List.Ping(ctx, name, heartbeat.Ping{
-		Kind: heartbeat.PingKind(ping.Kind), ExitCode: ping.ExitCode, HasCode: ping.HasCode,
-		Run: ping.Run, Body: ping.Body, Source: ping.Source, Create: ping.Create,
-	})
+	return web.NewServer(cfg, list, log, opt.Build).Serve(ctx, l, opt.Hurry)
 }

@@ -71,14 +71,12 @@ func (v heartbeatsView) picture(ctx context.Context) (text []byte, worst int, er
 		return nil, 0, err
 	}
 	now := time.Now()
+	codes := map[heartbeat.State]int{
+		heartbeat.StateLate: heartbeat.Warning.ExitCode(), heartbeat.StateDown: heartbeat.Critical.ExitCode(),
+	}
 	for i := range all {
 		all[i] = all[i].At(now)
-		switch all[i].State {
-		case heartbeat.StateLate:
-			worst = max(worst, heartbeat.Warning.ExitCode())
-		case heartbeat.StateDown:
-			worst = max(worst, heartbeat.Critical.ExitCode())
-		}
+		worst = max(worst, codes[all[i].State])
 	}
 	if v.failing {
 		all = slices.DeleteFunc(all, func(h heartbeat.Heartbeat) bool {

@@ -95,8 +95,8 @@ func programOf(c *cli.Context) (string, error) {
 // nameOther returns an error if the supervisor has become another program than it was
 // asked to: somebody else has asked as well.
 func nameOther(became, asked string) error {
-	if real, err := filepath.EvalSymlinks(asked); err == nil {
-		asked = real
+	if resolved, err := filepath.EvalSymlinks(asked); err == nil {
+		asked = resolved
 	}
 	if became == asked || became == "" {
 		return nil

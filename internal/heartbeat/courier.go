@@ -46,10 +46,10 @@ func (c *courier) deliver(ctx context.Context) error {
 		}
 		var silent []int64
 		for _, d := range open {
-			after = d.delivery.id
+			after = d.id
 			switch {
 			case len(c.list.reactions(d.heartbeat, d.Alert)) == 0:
-				silent = append(silent, d.delivery.id)
+				silent = append(silent, d.id)
 			case !c.send(ctx, d):
 				return c.list.delivered(ctx, silent) // they come again with the next pass
 			}
@@ -89,7 +89,7 @@ func (c *courier) send(ctx context.Context, d addressed) bool {
 func (c *courier) carry(ctx context.Context, d addressed) {
 	c.reactor.react(ctx, d.heartbeat, d.delivery)
 	if ctx.Err() == nil {
-		if err := c.list.delivered(ctx, []int64{d.delivery.id}); err != nil {
+		if err := c.list.delivered(ctx, []int64{d.id}); err != nil {
 			c.reactor.deps.Log.Error().Err(err).Str("heartbeat", d.Name).Msg("an alert will be delivered again")
 		}
 	}

@@ -120,6 +120,7 @@ func (t *turn) fire(trigger Trigger, at time.Time) error {
 		t.failures++
 	case TriggerPause, TriggerResume:
 		t.failures, t.alerted = 0, false
+	case TriggerStart, TriggerLate:
 	}
 	t.move(next, trigger, at)
 	if t.state == StateDown && trigger != TriggerResume {
@@ -166,8 +167,8 @@ func (t *turn) alert(at, now time.Time) {
 		t.next = time.Time{}
 		return
 	}
-	missed := max(0, now.Sub(at)/every)
-	t.next = t.expected.outside(at.Add((missed + 1) * every))
+	next := at.Add(max(0, now.Sub(at)).Truncate(every) + every)
+	t.next = t.expected.outside(next)
 }
 
 // begin begins a run.

@@ -40,7 +40,7 @@ func (l *List) keep(tx *store.Tx, h Heartbeat, t *turn) error {
 		tx.Emit(at(c.at, eventState.New(h.Name, stateData{From: c.from, To: c.to, Trigger: c.trigger})))
 	}
 	for _, n := range t.notices {
-		message := h.noticeText(t, n)
+		message := h.noticeText(n)
 		if err := saveAlert(tx, h.Name, n, message); err != nil {
 			return err
 		}
@@ -72,7 +72,7 @@ func at(when time.Time, e event.Event) event.Event {
 }
 
 // noticeText says why there is an alert, for people.
-func (h Heartbeat) noticeText(t *turn, n notice) string {
+func (h Heartbeat) noticeText(n notice) string {
 	switch {
 	case n.alert == AlertRecovered:
 		return "it beats again"

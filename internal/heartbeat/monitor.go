@@ -216,7 +216,7 @@ func (l *List) resume(tx *store.Tx) error {
 // expectAnew has a heartbeat that is late, or overruns, be expected anew.
 func (l *List) expectAnew(tx *store.Tx, r dueRow) error {
 	if r.err != nil {
-		return nil // the knock will tell
+		return nil //nolint:nilerr // the knock will tell
 	}
 	h := l.heartbeat(r.row)
 	t := turn{life: h.life, expected: h.expected}
@@ -304,9 +304,6 @@ func (h Heartbeat) why(unread error) error {
 
 // String says for people what a pass has found.
 func (r PassReport) String() string {
-	text := fmt.Sprintf("knocked at %d in %s:", r.Knocked, unit.Duration(r.Took.Round(time.Millisecond)))
-	for _, s := range []Status{OK, Warning, Critical, Unknown} {
-		text += fmt.Sprintf(" %d %s", r.By[s], s)
-	}
-	return text
+	return fmt.Sprintf("knocked at %d in %s: %d ok, %d warning, %d critical, %d unknown", r.Knocked,
+		unit.Duration(r.Took.Round(time.Millisecond)), r.By[OK], r.By[Warning], r.By[Critical], r.By[Unknown])
 }

@@ -279,7 +279,7 @@ func newHost(t *testing.T) *proc.Host {
 // TestReactions goes through all that can be done about an alert, in order; one that
 // fails or hangs keeps none of the others back.
 func TestReactions(t *testing.T) {
-	victim := exec.Command("sleep", "1000")
+	victim := exec.CommandContext(t.Context(), "sleep", "1000")
 	if err := victim.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -324,7 +324,9 @@ func TestReactions(t *testing.T) {
 			return nil
 		},
 	})
-	<-ended
+	if err := <-ended; err == nil || err.Error() != "signal: killed" {
+		t.Errorf("the process that beat ended with %v", err)
+	}
 	if got := did.String(); got != `restart web, task mail{"name":"a","` {
 		t.Errorf("did %q", got)
 	}

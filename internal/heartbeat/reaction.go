@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -118,7 +119,7 @@ func (l *List) reactions(h Heartbeat, a Alert) []Reaction {
 		own = fallback
 	}
 	if a != AlertRecovered && h.Target.DetachDown {
-		own = append(own[:len(own):len(own)], Reaction{Detach: true})
+		own = append(slices.Clip(own), Reaction{Detach: true})
 	}
 	return own
 }
@@ -169,7 +170,7 @@ func (r *reactor) exec(ctx context.Context, command proc.Command, d delivery) er
 		return err
 	}
 	result, err := runner.Run(ctx, r.deps.Host, runner.Unit{
-		Command: command, Env: append(r.deps.Env[:len(r.deps.Env):len(r.deps.Env)], d.env()...),
+		Command: command, Env: append(slices.Clip(r.deps.Env), d.env()...),
 		Input: bytes.NewReader(input), Hurry: ctx.Done(),
 	})
 	switch {

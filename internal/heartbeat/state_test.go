@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write the states to docs/states.md") //nolint:gochecknoglobals // a flag of the test
+var update = flag.Bool("update", false, "write the states to docs/states.md")
 
 // TestTransition goes through all states and triggers.
 func TestTransition(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
@@ -236,8 +237,8 @@ func Replace(path string, argv, env []string, keep []int, ending <-chan struct{}
 	if told(ending) {
 		return ErrEnding
 	}
-	env = append(env[:len(env):len(env)], fmt.Sprintf("PROCOPS_SIGNALS=%d,%d", held[1], held[0]))
-	return become(path, argv, env, append(keep[:len(keep):len(keep)], held[:]...))
+	env = append(slices.Clip(env), fmt.Sprintf("PROCOPS_SIGNALS=%d,%d", held[1], held[0]))
+	return become(path, argv, env, append(slices.Clip(keep), held[:]...))
 }
 
 // told reports whether a signal that has come before has closed ending.

@@ -23,7 +23,7 @@ type Heartbeats interface {
 	// Ping records a ping. A name that is not in the list is a fault.NotFound
 	// unless p says to create it; a ping that comes too fast is a fault.Conflict
 	// if the heartbeat refuses those.
-	Ping(ctx context.Context, name string, p Ping) (heartbeat.Receipt, error)
+	Ping(ctx context.Context, name string, p heartbeat.Ping) (heartbeat.Receipt, error)
 	// NameOf returns the name of the heartbeat with a UUID, a fault.NotFound if
 	// there is none.
 	NameOf(ctx context.Context, uuid string) (string, error)
@@ -31,27 +31,7 @@ type Heartbeats interface {
 	All(ctx context.Context, tags []string) ([]heartbeat.Heartbeat, error)
 }
 
-// Ping is what somebody said about a job by HTTP.
-type Ping struct {
-	Kind     PingKind
-	ExitCode int    // of the job; see HasCode
-	HasCode  bool   // the ping has an exit code
-	Run      string // which run it is about: a UUID in lower case; may be empty
-	Body     []byte // the end of what it said
-	Source   string // who it was, for people
-	Create   bool   // add the heartbeat to the list if it is not in it
+// kinds returns all kinds of pings.
+func kinds() []heartbeat.PingKind {
+	return []heartbeat.PingKind{heartbeat.PingSuccess, heartbeat.PingStart, heartbeat.PingFail, heartbeat.PingLog}
 }
-
-// PingKind says what a ping tells of a job.
-type PingKind string
-
-// The kinds.
-const (
-	Success PingKind = "success" // it has ended well, or is alive
-	Start   PingKind = "start"   // it has begun
-	Fail    PingKind = "fail"    // it has failed
-	Log     PingKind = "log"     // nothing but words
-)
-
-// kinds returns all kinds.
-func kinds() []PingKind { return []PingKind{Success, Start, Fail, Log} }

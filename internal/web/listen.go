@@ -45,11 +45,16 @@ func Listen(ctx context.Context, c Config) (net.Listener, error) {
 	if err != nil {
 		return nil, cannotListen(address, err)
 	}
+	if network == "unix" {
+		if err := os.Chmod(address, socketMode); err != nil { // what the umask has taken away
+			return nil, errors.Join(cannotListen(address, err), l.Close())
+		}
+	}
 	return l, nil
 }
 
-// limited gives the file of the socket its mode: Linux takes that of the socket
-// when it is bound, so that there is no moment with another one.
+// limited limits the mode of the file of the socket: Linux takes that of the socket,
+// less the umask, when it is bound, so that there is no moment at which others may.
 func limited(_, _ string, c syscall.RawConn) error {
 	var err error
 	if e := c.Control(func(fd uintptr) { err = unix.Fchmod(int(fd), socketMode) }); e != nil {

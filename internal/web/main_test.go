@@ -3,10 +3,12 @@ package web
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +20,7 @@ import (
 
 	"procops/internal/fault"
 	"procops/internal/heartbeat"
+	"procops/internal/store"
 	"procops/internal/unit"
 )
 
@@ -45,7 +48,7 @@ type fakeList struct {
 
 type pinging struct {
 	name string
-	Ping
+	heartbeat.Ping
 }
 
 func newList(names ...string) *fakeList {
@@ -53,7 +56,7 @@ func newList(names ...string) *fakeList {
 	return &fakeList{names: names, tags: map[string][]string{}, uuids: map[string]string{}, last: map[string]heartbeat.Outcome{}}
 }
 
-func (l *fakeList) Ping(_ context.Context, name string, p Ping) (heartbeat.Receipt, error) {
+func (l *fakeList) Ping(_ context.Context, name string, p heartbeat.Ping) (heartbeat.Receipt, error) {
 	if l.during != nil {
 		l.during()
 	}
@@ -76,7 +79,7 @@ func (l *fakeList) Ping(_ context.Context, name string, p Ping) (heartbeat.Recei
 	}
 	l.got = append(l.got, pinging{name, p})
 	l.last[name] = heartbeat.Good
-	if p.Kind == Fail {
+	if p.Kind == heartbeat.PingFail {
 		l.last[name] = heartbeat.Bad
 	}
 	return receipt, nil
@@ -95,20 +98,38 @@ func (l *fakeList) NameOf(_ context.Context, uuid string) (string, error) {
 	return name, nil
 }
 
-func (l *fakeList) All(_ context.Context, tags []string) (all []heartbeat.Heartbeat, err error) {
+// All asks a real list to which all that was told is told again.
+func (l *fakeList) All(ctx context.Context, tags []string) (all []heartbeat.Heartbeat, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	dir, err := os.MkdirTemp("", "web")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	st, err := store.Open(ctx, dir, store.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	cfg := heartbeat.Config{DefaultPeriod: unit.Duration(time.Hour), Heartbeats: map[string]heartbeat.Target{}}
 	for _, name := range l.names {
-		h := heartbeat.Heartbeat{Name: name, Target: heartbeat.Target{Tags: l.tags[name]}}
-		h.Thresholds = h.Target.Thresholds(time.Hour)
-		if outcome, beaten := l.last[name]; beaten {
-			h.Last = &heartbeat.Beat{Number: 7, Time: time.Now(), Outcome: outcome}
+		cfg.Heartbeats[name] = heartbeat.Target{Tags: l.tags[name]}
+	}
+	list := heartbeat.New(st, cfg)
+	for name, outcome := range l.last {
+		kind := heartbeat.PingSuccess
+		if outcome == heartbeat.Bad {
+			kind = heartbeat.PingFail
 		}
-		if !slices.ContainsFunc(tags, func(tag string) bool { return !slices.Contains(l.tags[name], tag) }) {
-			all = append(all, h)
+		for range 7 {
+			if _, err := list.Ping(ctx, name, heartbeat.Ping{Kind: kind}); err != nil {
+				return nil, err
+			}
 		}
 	}
-	return all, l.broken
+	all, err = list.All(ctx, tags)
+	return all, errors.Join(err, l.broken)
 }
 
 // take returns the pings since the last call.

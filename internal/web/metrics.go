@@ -50,13 +50,14 @@ func (e *exposition) heartbeats(all []heartbeat.Heartbeat, now time.Time) {
 		e.sample(float64(statuses[i].ExitCode()), "name", h.Name)
 	}
 	e.family("procops_heartbeat_state", gauge, "State of a heartbeat: 1 for the one that it is in, 0 for the others.")
-	for i, h := range all {
-		for _, status := range every {
+	for _, h := range all {
+		now := h.At(now).State
+		for _, state := range heartbeat.States() {
 			is := 0.
-			if status == statuses[i] {
+			if state == now {
 				is = 1
 			}
-			e.sample(is, "name", h.Name, "state", stateOf(status))
+			e.sample(is, "name", h.Name, "state", string(state))
 		}
 	}
 	e.lastBeats(all, now)
@@ -106,8 +107,8 @@ func (e *exposition) server(s *Server) {
 	}) {
 		e.sample(float64(requests[r]), "route", r.route, "code", strconv.Itoa(r.code))
 	}
-	if s.pool != nil {
-		c := s.pool.counts()
+	if p := s.pool.Load(); p != nil {
+		c := p.counts()
 		e.single("procops_http_connections", gauge, "Open connections.", float64(c.open))
 		e.single("procops_http_connections_max", gauge, "How many connections can be open.", float64(c.most))
 		e.single("procops_http_connections_total", counter, "Connections that were accepted.", float64(c.opened))

@@ -3,6 +3,8 @@ package web
 import (
 	"strconv"
 	"strings"
+
+	"procops/internal/heartbeat"
 )
 
 const pingPrefix = "/ping/"
@@ -12,7 +14,7 @@ type target struct {
 	uuid string // lower case; empty if it goes by key and slug
 	key  string
 	slug string
-	kind PingKind
+	kind heartbeat.PingKind
 	code int // exit status; -1: none
 }
 
@@ -38,7 +40,7 @@ func byUUID(parts []string) (target, bool) {
 	if len(parts) > 2 || !isUUID(parts[0]) || strings.ToLower(parts[0]) != parts[0] {
 		return target{}, false
 	}
-	t := target{uuid: parts[0], kind: Success, code: -1}
+	t := target{uuid: parts[0], kind: heartbeat.PingSuccess, code: -1}
 	if len(parts) == 1 || parts[1] == "" {
 		return t, true
 	}
@@ -50,7 +52,7 @@ func bySlug(parts []string) (target, bool) {
 	if len(parts) < 2 || len(parts) > 3 || !isSlug(parts[0]) || !isSlug(parts[1]) {
 		return target{}, false
 	}
-	t := target{key: parts[0], slug: parts[1], kind: Success, code: -1}
+	t := target{key: parts[0], slug: parts[1], kind: heartbeat.PingSuccess, code: -1}
 	if len(parts) == 2 {
 		return t, true
 	}
@@ -59,11 +61,11 @@ func bySlug(parts []string) (target, bool) {
 
 // with adds an action: a kind of ping or an exit status.
 func (t target) with(action string) (target, bool) {
-	switch kind := PingKind(action); kind {
-	case Start, Fail, Log:
+	switch kind := heartbeat.PingKind(action); kind {
+	case heartbeat.PingStart, heartbeat.PingFail, heartbeat.PingLog:
 		t.kind = kind
 		return t, true
-	case Success: // has no name in URLs
+	case heartbeat.PingSuccess: // has no name in URLs
 		return t, false
 	}
 	if action == "" || strings.Trim(action, "0123456789") != "" {
@@ -74,7 +76,7 @@ func (t target) with(action string) (target, bool) {
 		code = lastCode + 1 // known to be wrong, and how wrong does not matter
 	}
 	if t.code = code; code > 0 {
-		t.kind = Fail
+		t.kind = heartbeat.PingFail
 	}
 	return t, true
 }

@@ -119,8 +119,8 @@ func same(given, secret string) bool {
 }
 
 // pingOf returns the ping without its body, and what is wrong with the request.
-func pingOf(r *http.Request, t target) (p Ping, problem string) {
-	p = Ping{Kind: t.kind, Source: sourceOf(r)}
+func pingOf(r *http.Request, t target) (p heartbeat.Ping, problem string) {
+	p = heartbeat.Ping{Kind: t.kind, Source: sourceOf(r)}
 	if t.code >= 0 {
 		p.ExitCode, p.HasCode = t.code, true
 	}
@@ -179,7 +179,7 @@ var (
 )
 
 // byUUID pings the heartbeat with a UUID.
-func (s *Server) byUUID(ctx context.Context, t target, p Ping, problem string) (heartbeat.Receipt, error) {
+func (s *Server) byUUID(ctx context.Context, t target, p heartbeat.Ping, problem string) (heartbeat.Receipt, error) {
 	found, err := s.heartbeats.NameOf(ctx, t.uuid)
 	if err != nil {
 		return heartbeat.Receipt{}, err
@@ -192,7 +192,7 @@ func (s *Server) byUUID(ctx context.Context, t target, p Ping, problem string) (
 
 // bySlug pings the heartbeat whose name is the slug; if there is none, the one of
 // whose name the slug is made.
-func (s *Server) bySlug(ctx context.Context, t target, p Ping, problem string) (heartbeat.Receipt, error) {
+func (s *Server) bySlug(ctx context.Context, t target, p heartbeat.Ping, problem string) (heartbeat.Receipt, error) {
 	create := p.Create
 	p.Create = false
 	if problem == "" && name.Check(t.slug) == nil {

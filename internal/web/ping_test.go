@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"procops/internal/fault"
+
+	"procops/internal/heartbeat"
 )
 
 func TestPingURLs(t *testing.T) {
@@ -22,34 +24,34 @@ func TestPingURLs(t *testing.T) {
 		code int
 		body string
 		name string
-		kind PingKind
+		kind heartbeat.PingKind
 		exit int // -1: none
 	}{
-		{byUUID, 200, "OK", "backup", Success, -1},
-		{byUUID + "/", 200, "OK", "backup", Success, -1},
-		{byUUID + "/start", 200, "OK", "backup", Start, -1},
-		{byUUID + "/fail", 200, "OK", "backup", Fail, -1},
-		{byUUID + "/log", 200, "OK", "backup", Log, -1},
-		{byUUID + "/0", 200, "OK", "backup", Success, 0},
-		{byUUID + "/1", 200, "OK", "backup", Fail, 1},
-		{byUUID + "/255", 200, "OK", "backup", Fail, 255},
-		{byUUID + "/007", 200, "OK", "backup", Fail, 7},
-		{byUUID + "?create=1", 200, "OK", "backup", Success, -1},
-		{byKey + "backup", 200, "OK", "backup", Success, -1},
-		{byKey + "backup/start", 200, "OK", "backup", Start, -1},
-		{byKey + "backup/fail", 200, "OK", "backup", Fail, -1},
-		{byKey + "backup/log", 200, "OK", "backup", Log, -1},
-		{byKey + "backup/0", 200, "OK", "backup", Success, 0},
-		{byKey + "backup/3", 200, "OK", "backup", Fail, 3},
-		{byKey + "%62ackup", 200, "OK", "backup", Success, -1},
-		{byKey + "nightly", 200, "OK", "Nightly", Success, -1},
-		{byKey + "nightly?create=1", 200, "OK", "Nightly", Success, -1},
-		{byKey + "dbdump", 200, "OK", "db.dump", Success, -1},
-		{byKey + "ab", 200, "OK", "ab", Success, -1},
-		{byKey + "_x", 200, "OK", "_x", Success, -1},
-		{byKey + "new?create=1", 201, "Created", "new", Success, -1},
-		{byKey + "new?create=1", 200, "OK", "new", Success, -1},
-		{byKey + "new2/fail?create=0&create=1", 201, "Created", "new2", Fail, -1},
+		{byUUID, 200, "OK", "backup", heartbeat.PingSuccess, -1},
+		{byUUID + "/", 200, "OK", "backup", heartbeat.PingSuccess, -1},
+		{byUUID + "/start", 200, "OK", "backup", heartbeat.PingStart, -1},
+		{byUUID + "/fail", 200, "OK", "backup", heartbeat.PingFail, -1},
+		{byUUID + "/log", 200, "OK", "backup", heartbeat.PingLog, -1},
+		{byUUID + "/0", 200, "OK", "backup", heartbeat.PingSuccess, 0},
+		{byUUID + "/1", 200, "OK", "backup", heartbeat.PingFail, 1},
+		{byUUID + "/255", 200, "OK", "backup", heartbeat.PingFail, 255},
+		{byUUID + "/007", 200, "OK", "backup", heartbeat.PingFail, 7},
+		{byUUID + "?create=1", 200, "OK", "backup", heartbeat.PingSuccess, -1},
+		{byKey + "backup", 200, "OK", "backup", heartbeat.PingSuccess, -1},
+		{byKey + "backup/start", 200, "OK", "backup", heartbeat.PingStart, -1},
+		{byKey + "backup/fail", 200, "OK", "backup", heartbeat.PingFail, -1},
+		{byKey + "backup/log", 200, "OK", "backup", heartbeat.PingLog, -1},
+		{byKey + "backup/0", 200, "OK", "backup", heartbeat.PingSuccess, 0},
+		{byKey + "backup/3", 200, "OK", "backup", heartbeat.PingFail, 3},
+		{byKey + "%62ackup", 200, "OK", "backup", heartbeat.PingSuccess, -1},
+		{byKey + "nightly", 200, "OK", "Nightly", heartbeat.PingSuccess, -1},
+		{byKey + "nightly?create=1", 200, "OK", "Nightly", heartbeat.PingSuccess, -1},
+		{byKey + "dbdump", 200, "OK", "db.dump", heartbeat.PingSuccess, -1},
+		{byKey + "ab", 200, "OK", "ab", heartbeat.PingSuccess, -1},
+		{byKey + "_x", 200, "OK", "_x", heartbeat.PingSuccess, -1},
+		{byKey + "new?create=1", 201, "Created", "new", heartbeat.PingSuccess, -1},
+		{byKey + "new?create=1", 200, "OK", "new", heartbeat.PingSuccess, -1},
+		{byKey + "new2/fail?create=0&create=1", 201, "Created", "new2", heartbeat.PingFail, -1},
 
 		{path: byUUID + "/256", code: 400, body: "invalid url format"},
 		{path: byUUID + "/99999999999999999999", code: 400, body: "invalid url format"},
@@ -226,7 +228,7 @@ func TestPingWire(t *testing.T) {
 			t.Fatal(err)
 		}
 		text, err := io.ReadAll(response.Body)
-		if err := errors.Join(err, response.Body.Close()); err != nil || response.StatusCode != 200 || len(text) != []int{0, 2}[i%2] {
+		if err := errors.Join(err, response.Body.Close()); err != nil || response.StatusCode != http.StatusOK || len(text) != []int{0, 2}[i%2] {
 			t.Errorf("request %d: %v, %d %q", i, err, response.StatusCode, text)
 		}
 	}

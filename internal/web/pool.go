@@ -34,7 +34,8 @@ func connectionLimit(wanted int) int {
 // pool is a listener that bounds the open connections. When there are too many it
 // closes the one that has waited for a whole request for the longest time, so
 // that those who open connections and send little or nothing are in nobody's way
-// but their own. A connection whose request is being answered is never closed.
+// but their own. A connection whose request is being answered is never closed; by
+// those the bound may be exceeded for a moment.
 type pool struct {
 	net.Listener
 	most int
@@ -67,31 +68,34 @@ func (p *pool) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	c := &conn{Conn: accepted, pool: p}
-	if victim := p.admit(c); victim != nil {
-		_ = victim.Conn.Close() // its owner finds out and has nothing to say
-	}
-	return c, nil
-}
-
-// admit takes c in and returns the connection that is to be closed for it; nil if
-// none is.
-func (p *pool) admit(c *conn) (victim *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.opened++
 	p.open++
-	if oldest := p.waiting.Front(); p.open > p.most && oldest != nil {
-		victim, _ = oldest.Value.(*conn)
-		p.leave(victim)
-		p.dropped++
-		if now := time.Now(); now.Sub(p.noticed) > fullNotice {
-			p.noticed = now
-			p.log.Warn().Int("connections", p.most).
-				Msg("there are as many connections as there can be; those that have waited longest are closed")
-		}
+	for full := p.open > p.most; full; { // by more than one if many were being answered
+		full = p.drop() && p.open > p.most
 	}
 	c.place = p.waiting.PushBack(c)
-	return victim
+	return c, nil
+}
+
+// drop closes the connection that has waited longest; it returns false if none waits.
+// The caller holds p.mu.
+func (p *pool) drop() bool {
+	oldest := p.waiting.Front()
+	if oldest == nil {
+		return false
+	}
+	victim, _ := oldest.Value.(*conn)
+	p.leave(victim)
+	p.dropped++
+	_ = victim.Conn.Close() // its owner finds out and has nothing to say
+	if now := time.Now(); now.Sub(p.noticed) > fullNotice {
+		p.noticed = now
+		p.log.Warn().Int("connections", p.most).
+			Msg("there are as many connections as there can be; those that have waited longest are closed")
+	}
+	return true
 }
 
 // leave forgets a connection. The caller holds p.mu.

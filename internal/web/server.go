@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -35,7 +36,7 @@ type Server struct {
 	log        zerolog.Logger
 	build      string
 	stats      stats
-	pool       *pool
+	pool       atomic.Pointer[pool] // nil before Serve
 	// readers of the whole list: one at a time, so that nobody makes work for the
 	// database by asking often.
 	readers chan struct{}
@@ -51,7 +52,8 @@ func NewServer(cfg Config, h Heartbeats, log zerolog.Logger, build string) *Serv
 // Serve answers requests that come through l until ctx ends; it closes l. What
 // is under way then has ten seconds, or until hurry is closed.
 func (s *Server) Serve(ctx context.Context, l net.Listener, hurry <-chan struct{}) error {
-	s.pool = newPool(l, connectionLimit(s.cfg.MaxConnections), s.log)
+	connections := newPool(l, connectionLimit(s.cfg.MaxConnections), s.log)
+	s.pool.Store(connections)
 	server := &http.Server{
 		Handler:           s.handler(),
 		ReadHeaderTimeout: s.cfg.HeaderTimeout.Std(),
@@ -65,7 +67,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, hurry <-chan struct{
 	}
 	stopped := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() { stopped <- s.stop(server, hurry) })
-	err := server.Serve(s.pool)
+	err := server.Serve(connections)
 	if stop() {
 		return errors.Join(err, server.Close())
 	}
@@ -84,7 +86,7 @@ func (s *Server) stop(server *http.Server, hurry <-chan struct{}) error {
 		case <-over:
 		}
 	}()
-	s.pool.hasten(time.Now().Add(lastWords))
+	s.pool.Load().hasten(time.Now().Add(lastWords))
 	err := server.Shutdown(ctx)
 	if ctx.Err() != nil {
 		return server.Close()

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"sync"
 	"time"
+
+	"procops/internal/heartbeat"
 )
 
 // stats count what the server has done.
@@ -15,7 +17,7 @@ type stats struct {
 }
 
 type pingCount struct {
-	kind   PingKind
+	kind   heartbeat.PingKind
 	result string
 }
 
@@ -24,7 +26,7 @@ type requestCount struct {
 	code  int
 }
 
-func (s *stats) ping(kind PingKind, result string) {
+func (s *stats) ping(kind heartbeat.PingKind, result string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pings == nil {
