@@ -129,9 +129,10 @@ func exampleFixture(t *testing.T, s *harness.Sandbox, example string) {
 		check(t, os.Chmod(s.WriteFile(name, exampleScript), 0o755))
 	}
 	check(t, os.Symlink(filepath.Join(harness.ModuleRoot(), "examples"), filepath.Join(s.Dir, "examples")))
-	ports := harness.FreePorts(t, 2)
+	ports := harness.FreePorts(t, 3)
 	s.Setenv("REDIS_PORT", strconv.Itoa(ports[0]))
 	s.Setenv("GEARMAN_PORT", strconv.Itoa(ports[1]))
+	s.Setenv("SERVE_PORT", strconv.Itoa(ports[2]))
 	s.Setenv("EDITOR", "cat")
 	for name, content := range map[string]string{
 		"Procfile": "web: echo up; exec sleep 1000\nworker: exec sleep 1000\n", "supervisord.conf": "[program:web]\ncommand=sleep 1000\n",
@@ -195,7 +196,7 @@ func startsSupervisor(example string) bool {
 
 // goesOn reports whether an example goes on until Ctrl-C.
 func goesOn(example string) bool {
-	return regexp.MustCompile(` (--follow|-f|--watch)\b|supervise run\b|tasks work$|heartbeat monitor$`).MatchString(example) &&
+	return regexp.MustCompile(` (--follow|-f|--watch)\b|supervise run\b|tasks work$|heartbeat monitor$|procops serve\b`).MatchString(example) &&
 		!regexp.MustCompile(` --then |supervise run &`).MatchString(example)
 }
 
@@ -208,6 +209,10 @@ func elsewhere(example string) string {
 		"$(cat /run/queue.pid)", "$$",
 		"make report | mail me", "true",
 		"go test ./integration", "true",
+		"unix:/run/procops/serve.sock", "unix:$PWD/serve.sock",
+		"procops serve --listen 127.0.0.1:9000", "procops serve --listen 127.0.0.1:$SERVE_PORT",
+		"procops serve --listen", "procops serve --listen",
+		"procops serve", "procops serve --listen 127.0.0.1:$SERVE_PORT",
 		"| less", "| cat",
 		" | jq .text", "",
 		"./procops supervise upgrade", "procops supervise upgrade",
@@ -226,7 +231,11 @@ func runExample(t *testing.T, example string) {
 	exampleFixture(t, s, example)
 	if goesOn(example) {
 		p := s.StartProgram("sh", "-c", elsewhere(example))
-		p.WaitLine(`.`)
+		if strings.Contains(example, "&& procops supervise run") {
+			p.WaitLine(`supervising`)
+		} else {
+			p.WaitLine(`.`)
+		}
 		p.SignalGroup(syscall.SIGINT)
 		if code := p.Wait(); code != 0 && code != 130 || strings.Contains(p.Stderr(), "procops: error: ") {
 			t.Errorf("code %d: %s", code, p.Output())

@@ -219,8 +219,15 @@ func TestGracefulEnd(t *testing.T) {
 	s.dial(t, "")
 	s.dial(t, "GET /ping/")
 	answered := s.dial(t, "GET /ping/"+testUUID+" HTTP/1.1\r\nHost: x\r\n\r\n")
-	sending := s.dial(t, "POST /ping/"+testUUID+" HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nh")
+	sending := s.dial(t, "POST /ping/"+testUUID+" HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
 	within(t, inside)
+	goOn := make([]byte, len("HTTP/1.1 100 Continue\r\n\r\n"))
+	if _, err := io.ReadFull(sending, goOn); err != nil { // its header has been read
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(sending, "h"); err != nil {
+		t.Fatal(err)
+	}
 	s.waitOpen(t, 4)
 	s.stop()
 	for { // until it listens no more

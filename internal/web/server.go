@@ -26,7 +26,7 @@ const (
 	// linger is how long requests under way may take when the server stops.
 	linger = 10 * time.Second
 	// lastWords is how long those who have not sent a whole request then get.
-	lastWords = 250 * time.Millisecond
+	lastWords = 500 * time.Millisecond
 )
 
 // Server answers requests about heartbeats.
