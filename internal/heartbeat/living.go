@@ -50,6 +50,9 @@ func (l *List) keep(tx *store.Tx, h Heartbeat, t *turn) error {
 	if h.pulse.IsZero() {
 		due = time.UnixMicro(0) // it was never knocked at: that is done at once
 	}
+	if t.life == h.life {
+		return setDue(tx, h.Name, h.pulse, due) // nearly every knock
+	}
 	return saveLife(tx, h.Name, t.life, h.pulse, due)
 }
 

@@ -59,7 +59,10 @@ func (l *List) Monitor(ctx context.Context, deps Deps, opt MonitorOptions) (last
 	if opt.Interval <= 0 {
 		opt.Interval = DefaultInterval
 	}
-	m := &monitor{list: l, opt: opt, courier: newCourier(l, deps)}
+	m, err := newMonitor(ctx, l, deps, opt)
+	if err != nil {
+		return last, err
+	}
 	if opt.Once {
 		return m.once(ctx)
 	}
@@ -87,6 +90,13 @@ type monitor struct {
 	list    *List
 	opt     MonitorOptions
 	courier *courier
+}
+
+func newMonitor(ctx context.Context, l *List, deps Deps, opt MonitorOptions) (*monitor, error) {
+	if err := l.store.Update(ctx, letLogGrow); err != nil {
+		return nil, err
+	}
+	return &monitor{list: l, opt: opt, courier: newCourier(l, deps)}, nil
 }
 
 func (m *monitor) once(ctx context.Context) (PassReport, error) {
@@ -264,7 +274,7 @@ func (l *List) knockDue(tx *store.Tx, limit int) (knocks []Knock, err error) {
 // else from being knocked at.
 func (l *List) knockRow(tx *store.Tx, r dueRow, wrapped bool, k *Knock) (known bool, err error) {
 	if _, declared := l.cfg.Heartbeats[r.name]; !declared && !r.attached {
-		return false, setDue(tx, r.name, time.Time{})
+		return false, setDue(tx, r.name, time.Time{}, time.Time{})
 	}
 	h := l.withFile(tx, l.heartbeat(r.row))
 	h.pulse = tx.Now().Add(h.expected.pulse)
@@ -276,7 +286,7 @@ func (l *List) knockRow(tx *store.Tx, r dueRow, wrapped bool, k *Knock) (known b
 	}
 	if broken != nil {
 		k.Status, k.Message = Unknown, broken.Error()
-		return true, errors.Join(l.note(tx, k), setDue(tx, r.name, h.pulse))
+		return true, errors.Join(l.note(tx, k), setDue(tx, r.name, h.pulse, h.pulse))
 	}
 	k.Status, k.Message = h.judge(t.life, tx.Now())
 	if wrapped {

@@ -73,8 +73,8 @@ func scanRow(from scanner) (row, error) {
 		return row{}, fmt.Errorf("cannot read heartbeat: %w", err)
 	}
 	r.uuid = uuid.String
-	if err := json.Unmarshal([]byte(target), &r.target); err != nil {
-		return r, fmt.Errorf("cannot read what heartbeat %q was attached with: %w", r.name, err)
+	if err := r.readTarget(target); err != nil {
+		return r, err
 	}
 	if !beatTime.Valid {
 		return r, nil
@@ -89,6 +89,17 @@ func scanRow(from scanner) (row, error) {
 	}
 	r.last = &b
 	return r, nil
+}
+
+// readTarget reads what the heartbeat was attached with; nearly all have nothing.
+func (r *row) readTarget(text string) error {
+	if text == "{}" {
+		return nil
+	}
+	if err := json.Unmarshal([]byte(text), &r.target); err != nil {
+		return fmt.Errorf("cannot read what heartbeat %q was attached with: %w", r.name, err)
+	}
+	return nil
 }
 
 func micros(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
