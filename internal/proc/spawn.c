@@ -32,7 +32,6 @@
 #endif
 
 #define SIGNALS 64
-#define CLASSIC_SIGNALS 31 // nobody ignores the others for his children
 #define STACK_SIZE (64 * 1024)
 
 // The kernel's struct sigaction.
@@ -135,7 +134,7 @@ __attribute__((constructor)) static void early(void)
 	int s;
 	getrlimit(RLIMIT_NOFILE, &first_nofile);
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, NULL, &first_blocked, sizeof first_blocked);
-	for (s = 1; s <= CLASSIC_SIGNALS; s++)
+	for (s = 1; s <= SIGNALS; s++)
 		if (syscall(SYS_rt_sigaction, s, NULL, &act, sizeof act.mask) == 0 && act.handler == SIG_IGN)
 			first_ignored |= bit(s);
 	if (strcmp(program_invocation_name, "procops-guard") == 0)
