@@ -259,6 +259,47 @@ func TestGracefulEnd(t *testing.T) {
 	}
 }
 
+// At the end a ping that is sent at the last moment is answered, and one whose body
+// takes its time.
+func TestEndHearsOut(t *testing.T) {
+	l := newList("backup")
+	l.uuids[testUUID] = "backup"
+	s := serve(t, l, testConfig())
+	late, silent := s.dial(t, ""), s.dial(t, "")
+	slow := s.dial(t, "POST /ping/"+testUUID+" HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+	goOn := make([]byte, len("HTTP/1.1 100 Continue\r\n\r\n"))
+	if _, err := io.ReadFull(slow, goOn); err != nil { // its header has been read
+		t.Fatal(err)
+	}
+	s.waitOpen(t, 3)
+	s.stop()
+	for { // until it listens no more
+		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", s.addr)
+		if err != nil {
+			break
+		}
+		_ = conn.Close()
+	}
+	if _, err := io.WriteString(late, "GET /ping/"+testUUID+" HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := io.ReadAll(late); err != nil || !strings.HasPrefix(string(text), "HTTP/1.1 200 OK") {
+		t.Errorf("a ping at the last moment: %q, %v", text, err)
+	}
+	if text, err := io.ReadAll(silent); err != nil || len(text) > 0 {
+		t.Errorf("who says nothing: %q, %v", text, err)
+	}
+	if _, err := io.WriteString(slow, "hi"); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := io.ReadAll(slow); err != nil || !strings.HasPrefix(string(text), "HTTP/1.1 200 OK") {
+		t.Errorf("a ping whose body takes its time: %q, %v", text, err)
+	}
+	if got := l.take(); len(got) != 2 {
+		t.Errorf("recorded %+v", got)
+	}
+}
+
 func TestHurriedEnd(t *testing.T) {
 	l := newList("backup")
 	l.uuids[testUUID] = "backup"

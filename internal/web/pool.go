@@ -54,6 +54,7 @@ type conn struct {
 	net.Conn
 	pool  *pool
 	place *list.Element // in pool.waiting; nil while a request is answered
+	begun bool          // the header of a request is there
 	gone  bool
 }
 
@@ -119,6 +120,16 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
+// begins says that the header of a request is there.
+func (c *conn) begins() {
+	if c == nil {
+		return
+	}
+	c.pool.mu.Lock()
+	defer c.pool.mu.Unlock()
+	c.begun = true
+}
+
 // answering takes c out of those that may be closed for another, until again is
 // called. It returns false if c is closed.
 func (c *conn) answering() bool {
@@ -141,20 +152,49 @@ func (c *conn) again() {
 	}
 	c.pool.mu.Lock()
 	defer c.pool.mu.Unlock()
+	c.begun = false
 	if c.place == nil && !c.gone {
 		c.place = c.pool.waiting.PushBack(c)
 	}
 }
 
-// hasten gives all that wait until a time to send what is under way.
+// hasten gives those of whom no header is there until a time to send one.
 func (p *pool) hasten(until time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for e := p.waiting.Front(); e != nil; e = e.Next() {
-		if c, ok := e.Value.(*conn); ok {
+		if c, ok := e.Value.(*conn); ok && !c.begun {
 			_ = c.SetReadDeadline(until) // one that is closed has no need of it
 		}
 	}
+}
+
+// hearOut waits until the header of a request is there of every connection, for
+// lastWords at most.
+func (p *pool) hearOut(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lastWords)
+	defer cancel()
+	look := time.NewTicker(lastWords / 50)
+	defer look.Stop()
+	for p.silent() > 0 {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// silent returns of how many connections no header is there.
+func (p *pool) silent() (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for e := p.waiting.Front(); e != nil; e = e.Next() {
+		if c, ok := e.Value.(*conn); ok && !c.begun {
+			n++
+		}
+	}
+	return n
 }
 
 // poolCounts are the numbers of a pool.

@@ -25,7 +25,7 @@ const (
 	stateTimeout = 10 * time.Second
 	// linger is how long requests under way may take when the server stops.
 	linger = 10 * time.Second
-	// lastWords is how long those who have not sent a whole request then get.
+	// lastWords is how long those who have not sent the header of a request then get.
 	lastWords = 500 * time.Millisecond
 )
 
@@ -66,7 +66,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, hurry <-chan struct{
 		ErrorLog:    log.New(s.log, "", 0),
 	}
 	stopped := make(chan error, 1)
-	stop := context.AfterFunc(ctx, func() { stopped <- s.stop(server, hurry) })
+	stop := context.AfterFunc(ctx, func() { stopped <- s.stop(server, connections, hurry) })
 	err := server.Serve(connections)
 	if stop() {
 		return errors.Join(err, server.Close())
@@ -74,7 +74,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, hurry <-chan struct{
 	return <-stopped
 }
 
-func (s *Server) stop(server *http.Server, hurry <-chan struct{}) error {
+func (s *Server) stop(server *http.Server, connections *pool, hurry <-chan struct{}) error {
 	ctx, cancel := context.WithTimeout(context.Background(), linger)
 	defer cancel()
 	over := make(chan struct{})
@@ -86,12 +86,20 @@ func (s *Server) stop(server *http.Server, hurry <-chan struct{}) error {
 		case <-over:
 		}
 	}()
-	s.pool.Load().hasten(time.Now().Add(lastWords))
-	err := server.Shutdown(ctx)
+	// Shutdown drops the requests that are sent and not yet read, so they are read
+	// before it.
+	server.SetKeepAlivesEnabled(false)
+	err := connections.Close()
+	connections.hasten(time.Now().Add(lastWords))
+	connections.hearOut(ctx)
+	end := server.Shutdown(ctx)
 	if ctx.Err() != nil {
-		return server.Close()
+		end = server.Close()
 	}
-	return err
+	if errors.Is(end, net.ErrClosed) {
+		end = nil // the listener is, above
+	}
+	return errors.Join(err, end)
 }
 
 // The routes, as the metrics name them.
@@ -109,7 +117,7 @@ func (s *Server) handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := connOf(r.Context())
 		defer c.again()
-		if r.ContentLength == 0 {
+		if c.begins(); r.ContentLength == 0 {
 			c.answering() // else once the body is there
 		}
 		route, answer := s.route(r)
