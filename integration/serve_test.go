@@ -200,11 +200,14 @@ func TestServeTellsOthers(t *testing.T) {
 	t.Parallel()
 	v := newPingServer(t, "[heartbeat.web]\ntags = ['shop']\n")
 	v.s.Want(0, "heartbeat", "beat", "web")
+	v.s.Want(0, "heartbeat", "attach", "idle")
+	v.s.Want(0, "heartbeat", "pause", "idle")
 	root := strings.TrimSuffix(v.url, "/ping/"+pingKey+"/")
 	for path, want := range map[string]string{
 		"/metrics":            `procops_heartbeat_state{name="web",state="up"} 1`,
 		"/healthz":            "ok",
-		"/badge/web.svg":      "<svg ",
+		"/badge/web.svg":      ">up<",
+		"/badge/idle.svg":     ">paused<",
 		"/badge/tag/shop.svg": "<svg ",
 	} {
 		r := v.s.Run("curl", "-sS", "--fail", root+path)

@@ -33,10 +33,14 @@ func (s *Server) badge(w http.ResponseWriter, r *http.Request) answer {
 		return s.troubled(w, err, "cannot read the heartbeats")
 	}
 	now := time.Now()
-	var statuses []heartbeat.Status
+	var (
+		statuses []heartbeat.Status
+		state    heartbeat.State // of the one
+	)
 	for _, h := range all {
 		if status, _ := h.Status(now); isTag || h.Name == label {
 			statuses = append(statuses, status)
+			state = h.At(now).State
 		}
 	}
 	// Where an image may come from and what it may load is for the page that shows
@@ -48,6 +52,9 @@ func (s *Server) badge(w http.ResponseWriter, r *http.Request) answer {
 		return a
 	}
 	text, colour := badgeLook(heartbeat.Worst(statuses...))
+	if !isTag && (state == heartbeat.StatePaused || state == heartbeat.StateStarted) {
+		text = string(state) // for which there is no status
+	}
 	a.body = drawBadge(label, text, colour)
 	return a
 }

@@ -37,7 +37,7 @@ func parsePing(path string) (t target, ok bool) {
 // byUUID reads UUID, UUID/ and UUID/ACTION.
 func byUUID(parts []string) (target, bool) {
 	// Upper case is no UUID here, but it may be a key.
-	if len(parts) > 2 || !isUUID(parts[0]) || strings.ToLower(parts[0]) != parts[0] {
+	if len(parts) > 2 || !heartbeat.IsUUID(parts[0]) || strings.ToLower(parts[0]) != parts[0] {
 		return target{}, false
 	}
 	t := target{uuid: parts[0], kind: heartbeat.PingSuccess, code: -1}
@@ -79,22 +79,6 @@ func (t target) with(action string) (target, bool) {
 		t.kind = heartbeat.PingFail
 	}
 	return t, true
-}
-
-func isUUID(s string) bool {
-	if len(s) != 36 {
-		return false
-	}
-	for i := range len(s) {
-		if i == 8 || i == 13 || i == 18 || i == 23 {
-			if s[i] != '-' {
-				return false
-			}
-		} else if strings.IndexByte("0123456789abcdefABCDEF", s[i]) < 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // isSlug reports whether s can be a slug or a key in a URL.

@@ -129,7 +129,7 @@ func pingOf(r *http.Request, t target) (p heartbeat.Ping, problem string) {
 	}
 	if rid, given := r.URL.Query()["rid"]; given {
 		p.Run = strings.ToLower(last(rid))
-		if !isUUID(p.Run) {
+		if !heartbeat.IsUUID(p.Run) {
 			return p, "invalid uuid format"
 		}
 	}
