@@ -17,7 +17,10 @@ import (
 // records name processes of the supervisor on the original, neither ends nor takes
 // them back.
 func TestCopyOfStateLeavesOthersAlone(t *testing.T) {
-	r := newRig(t, processes(map[string]ProcessConfig{"a": with(forever(), keep)}))
+	// It has been executed when it is ready: before that nobody can tell whose it is.
+	up := sh("echo up; exec sleep 1000")
+	up.Ready.Log = "^up$"
+	r := newRig(t, processes(map[string]ProcessConfig{"a": with(up, keep)}))
 	r.ready()
 	pid := r.process("a").PID
 	copied := t.TempDir()
