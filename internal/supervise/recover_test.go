@@ -23,6 +23,9 @@ func TestCopyOfStateLeavesOthersAlone(t *testing.T) {
 	r := newRig(t, processes(map[string]ProcessConfig{"a": with(up, keep)}))
 	r.ready()
 	pid := r.process("a").PID
+	if err := r.s.journal.flush(t.Context()); err != nil { // now it is recorded whose it is
+		t.Fatal(err)
+	}
 	copied := t.TempDir()
 	s, err := New(t.Context(), processes(map[string]ProcessConfig{"a": with(forever(), keep)}), Deps{
 		Host: host, Store: r.store, Bus: event.NewBus("test"), Log: zerolog.New(zerolog.NewTestWriter(t)),
