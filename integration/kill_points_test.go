@@ -120,6 +120,12 @@ func (k *killing) begin(n int, phase string, p *harness.Process) (order *harness
 // awaitReady waits until the three that run for long are ready.
 func (k *killing) awaitReady(p *harness.Process) {
 	k.t.Helper()
+	defer func() {
+		if k.t.Failed() {
+			said := p.Output()
+			k.t.Logf("running: %v\nprocops said, at last:\n%s", k.s.Left(), said[max(0, len(said)-8<<10):])
+		}
+	}()
 	harness.Eventually(k.t, "all are ready", func() bool {
 		running := k.running(p)
 		return running["plain"] != 0 && running["kept"] != 0 && running["late"] != 0

@@ -28,6 +28,7 @@ func TestServices(t *testing.T) {
 
 	p := s.Start("supervise", "run")
 	s.Want(0, "supervise", "wait", "--ready")
+	p.WaitLine(`^gearmand +\* ready$`) // it is recorded before it is told
 	wantSteps(t, p, "redis started", "redis ready", "gearmand started", "gearmand ready")
 	for name, does := range answers {
 		if !does() {
