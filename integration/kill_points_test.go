@@ -44,6 +44,7 @@ func killTree(variant int) string {
 func TestKilledAtAThousandPoints(t *testing.T) {
 	t.Parallel()
 	k := &killing{t: t, s: harness.NewShipped(t)}
+	t.Cleanup(k.tell)
 	k.s.Config(killTree(0))
 	for n := range killPoints {
 		k.round(n, phases()[n%len(phases())])
@@ -67,17 +68,30 @@ func TestKilledAtAThousandPoints(t *testing.T) {
 type killing struct {
 	t     *testing.T
 	s     *harness.Sandbox
-	kept  int // pid of kept, if the next run has to take it back; otherwise 0
-	taken int // how often it was
+	kept  int                // pid of kept, if the next run has to take it back; otherwise 0
+	taken int                // how often it was
+	said  []*harness.Process // the last two supervisors
+}
+
+// tell logs what the last two supervisors have said.
+func (k *killing) tell() {
+	if !k.t.Failed() {
+		return
+	}
+	for _, p := range k.said {
+		said := p.Output()
+		k.t.Logf("a supervisor said, at last:\n%s", said[max(0, len(said)-8<<10):])
+	}
 }
 
 func (k *killing) round(n int, phase string) {
 	p := k.s.Start("supervise", "run", "--quiet", "--json")
+	k.said = append(k.said, p)[max(0, len(k.said)-1):]
 	if phase != "start" {
 		k.awaitReady(p)
 		now := k.running(p)["kept"]
 		if k.kept != 0 && now != k.kept {
-			k.t.Errorf("kept ran as pid %d when procops was killed, and runs as pid %d now; it said:\n%s", k.kept, now, p.Output())
+			k.t.Errorf("kept ran as pid %d when procops was killed, and runs as pid %d now", k.kept, now)
 		}
 		if k.kept != 0 {
 			k.taken++
@@ -122,8 +136,7 @@ func (k *killing) awaitReady(p *harness.Process) {
 	k.t.Helper()
 	defer func() {
 		if k.t.Failed() {
-			said := p.Output()
-			k.t.Logf("running: %v\nprocops said, at last:\n%s", k.s.Left(), said[max(0, len(said)-8<<10):])
+			k.t.Logf("running: %v", k.s.Left())
 		}
 	}()
 	harness.Eventually(k.t, "all are ready", func() bool {

@@ -99,7 +99,7 @@ func floors() [][]string {
 	return [][]string{
 		{"unit", "fault", "name", "flock", "dotenv", "cron"},
 		{"event", "proc"},
-		{"store", "runner", "logging", "webhook"},
+		{"store", "runner", "launch", "logging", "webhook"},
 		concerns(),
 		{"web"}, // serves the concerns, and has a section in the config as they do
 		{"config"},

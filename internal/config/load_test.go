@@ -15,6 +15,7 @@ import (
 	"procops/internal/config"
 	"procops/internal/fault"
 	"procops/internal/heartbeat"
+	"procops/internal/launch"
 	"procops/internal/proc"
 	"procops/internal/store"
 	"procops/internal/supervise"
@@ -143,7 +144,7 @@ tags = ["nightly"]
 		Autostart:    true,
 		Restart:      supervise.RestartAlways,
 		SuccessCodes: []int{0},
-		Backoff:      supervise.BackoffConfig{Initial: seconds(1), Factor: 2, Max: seconds(60), Jitter: 0.1},
+		Backoff:      launch.Backoff{Initial: seconds(1), Factor: 2, Max: seconds(60), Jitter: 0.1},
 		HealthyAfter: seconds(3),
 		DependsOn: []supervise.DependencyConfig{
 			{Name: "db", Condition: supervise.ConditionReady},
@@ -155,7 +156,7 @@ tags = ["nightly"]
 		OnPass: []supervise.LinkConfig{{Log: "{{name}} is done"}},
 		Output: supervise.OutputConfig{Format: "text", Overflow: supervise.OverflowDrop, MaxSize: 10 << 20, MaxFiles: 5},
 		Umask:  &umask,
-		Limits: supervise.LimitsConfig{Memory: 1 << 30, Core: &core},
+		Limits: launch.Limits{Memory: 1 << 30, Core: &core},
 	}
 	if got := cfg.Supervise.Process["web"]; !reflect.DeepEqual(got, want) {
 		t.Errorf("web:\n got %+v\nwant %+v", got, want)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"procops/internal/config/source"
+	"procops/internal/launch"
 	"procops/internal/proc"
 	"procops/internal/supervise"
 )
@@ -91,7 +92,7 @@ func (m *machine) process(name string, p supervise.ProcessConfig) {
 	if err := p.CPUs.Check(); err != nil {
 		m.report(append(at, "cpus"), "%w", err)
 	}
-	if err := supervise.CheckStdin(p.Stdin); err != nil {
+	if err := launch.CheckStdin(p.Stdin); err != nil {
 		m.report(append(at, "stdin"), "%w", err)
 	}
 }

@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/rs/zerolog"
 
+	"procops/internal/launch"
 	"procops/internal/proc"
 )
 
@@ -112,7 +112,7 @@ func TestReloadKnowsHowAProcessRuns(t *testing.T) {
 		"groups":   func(p *ProcessConfig) { p.Groups = []string{"daemon"} },
 		"none":     func(p *ProcessConfig) { p.Groups = []string{} },
 		"cpus":     func(p *ProcessConfig) { p.CPUs = "0" },
-		"env_file": func(p *ProcessConfig) { p.EnvFile = Files{"/x"} },
+		"env_file": func(p *ProcessConfig) { p.EnvFile = launch.Files{"/x"} },
 		"stdin":    func(p *ProcessConfig) { p.Stdin = "/x" },
 		"cgroup":   func(p *ProcessConfig) { p.Cgroup = &CgroupConfig{} },
 		"limit":    func(p *ProcessConfig) { p.Cgroup = &CgroupConfig{Pids: 1} },
@@ -124,39 +124,6 @@ func TestReloadKnowsHowAProcessRuns(t *testing.T) {
 	}
 	if with(forever(), func(p *ProcessConfig) { p.Cgroup = &CgroupConfig{Pids: 1} }).runsOtherwise(with(forever(), func(p *ProcessConfig) { p.Cgroup = &CgroupConfig{Pids: 1} })) {
 		t.Error("the same limits are taken for others")
-	}
-}
-
-func TestFiles(t *testing.T) {
-	for _, c := range []struct {
-		value any
-		want  Files
-	}{
-		{"a", Files{"/d/a"}},
-		{[]any{"a/../b", "-c", "/e", "-/f"}, Files{"/d/b", "-/d/c", "/e", "-/f"}},
-		{[]any{}, Files{}},
-	} {
-		var f Files
-		err := f.UnmarshalTOML(c.value)
-		f.Anchor("/d")
-		if err != nil || !reflect.DeepEqual(f, c.want) {
-			t.Errorf("%v: %q, %v, want %q", c.value, f, err, c.want)
-		}
-	}
-	for _, c := range []struct {
-		value any
-		want  string
-	}{
-		{"", `"" is no path`},
-		{[]any{"a", "-"}, `"-" is no path`},
-		{"a\x00", `"a\x00" is no path`},
-		{int64(1), "want a path or a list of paths"},
-		{[]any{"a", true}, "want a path or a list of paths"},
-	} {
-		var f Files
-		if err := f.UnmarshalTOML(c.value); err == nil || err.Error() != c.want || f != nil {
-			t.Errorf("%v: %v, want %s", c.value, err, c.want)
-		}
 	}
 }
 
@@ -173,7 +140,7 @@ func TestEnvFilesAreReadAtEachStart(t *testing.T) {
 	}
 	set("A=one\nPROCOPS_PROCESS=mine\n")
 	p := with(sh(`echo $A $B $PROCOPS_PROCESS >> `+dir+`/seen; exec sleep 1000`), func(p *ProcessConfig) {
-		p.EnvFile = Files{file, optional + filepath.Join(dir, "none.env")}
+		p.EnvFile = launch.Files{file, "-" + filepath.Join(dir, "none.env")}
 		p.Env = map[string]string{"B": "own"}
 		p.Ready.Exec = proc.Command{"sh", "-c", `grep "$A" ` + dir + `/seen`} // its output may come later
 		p.OnFail = []LinkConfig{{Settle: true}}
@@ -236,11 +203,11 @@ func TestStdin(t *testing.T) {
 		dir:           `cannot open its standard input "` + dir + `": is a directory`,
 		dir + "/none": `cannot open its standard input "` + dir + `/none": no such file or directory`,
 	} {
-		if err := CheckStdin(path); err == nil || err.Error() != want {
+		if err := launch.CheckStdin(path); err == nil || err.Error() != want {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
-	if err := CheckStdin(""); err != nil {
+	if err := launch.CheckStdin(""); err != nil {
 		t.Error(err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"procops/internal/launch"
 	"procops/internal/proc"
 	"procops/internal/runner"
 )
@@ -109,7 +110,7 @@ func (s *Supervisor) walkFrom(i int, c *chain, links []LinkConfig, f Failure, do
 func (s *Supervisor) exec(ctx context.Context, why string, command proc.Command, env []string, input []byte) error {
 	result, err := runner.Run(ctx, s.deps.Host, runner.Unit{
 		Command: command,
-		Env:     mergeEnv(env),
+		Env:     launch.MergeEnv(env),
 		Input:   bytes.NewReader(input),
 		Hurry:   s.ctx.Done(),
 	})

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"procops/internal/launch"
 	"procops/internal/name"
 )
 
@@ -45,14 +46,14 @@ func (c *Config) checkTree(report report) {
 		checkReady(&p.Ready, below)
 		checkAlive(p.Alive, below)
 		p.checkWatchdog(below)
-		checkBackoff(&p.Backoff, below)
+		checkBackoff(p.Backoff, below)
 		k.links(process, p.OnFail, "on_fail", below)
 		k.links(process, p.OnPass, "on_pass", below)
 	}
 	for _, group := range slices.Sorted(maps.Keys(c.Group)) {
 		g := c.Group[group]
 		below := k.below("group", group)
-		checkBackoff(&g.Backoff, below)
+		checkBackoff(g.Backoff, below)
 		k.links(group, g.OnFail, "on_fail", below)
 		k.links(group, g.OnPass, "on_pass", below)
 	}
@@ -260,8 +261,8 @@ func (w *walk) cycle(i int) {
 	w.report(fmt.Errorf("%s: %s", what, strings.Join(append(names, names[0]), " -> ")), steps[0]...)
 }
 
-func checkBackoff(b *BackoffConfig, report report) {
-	if b.Max < b.Initial {
-		report(fmt.Errorf("initial (%s) is longer than max (%s)", b.Initial, b.Max), "backoff", "initial")
+func checkBackoff(b launch.Backoff, report report) {
+	if err := b.Check(); err != nil {
+		report(err, "backoff", "initial")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"procops/internal/launch"
 	"procops/internal/proc"
 	"procops/internal/supervise"
 )
@@ -17,7 +18,7 @@ func TestLogFilesHaveOneProcessEach(t *testing.T) {
 	for name, file := range files {
 		cfg.Process[name] = supervise.ProcessConfig{
 			Command: proc.Command{"true"}, Output: supervise.OutputConfig{File: file},
-			Backoff: supervise.BackoffConfig{Initial: 1, Max: 1},
+			Backoff: launch.Backoff{Initial: 1, Max: 1},
 		}
 	}
 	want := []string{

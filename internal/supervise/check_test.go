@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"procops/internal/launch"
 	"procops/internal/proc"
 	"procops/internal/supervise"
 	"procops/internal/unit"
@@ -173,7 +174,7 @@ func TestCheckProcess(t *testing.T) {
 		"watchdog of itself":   {process: supervise.ProcessConfig{WatchSignal: 6, Ready: supervise.ReadyConfig{Notify: true}}},
 		"signal of nothing":    {supervise.ProcessConfig{WatchSignal: 6}, []string{`watchdog_signal: it means something only with watchdog or ready.notify`}},
 		"no expression":        {supervise.ProcessConfig{Ready: supervise.ReadyConfig{Log: "a(b"}}, []string{"ready/log: invalid regular expression: missing closing ): `a(b`"}},
-		"backoff upside down":  {supervise.ProcessConfig{Backoff: supervise.BackoffConfig{Initial: unit.Duration(time.Minute), Max: unit.Duration(time.Second)}}, []string{`backoff/initial: initial (1m) is longer than max (1s)`}},
+		"backoff upside down":  {supervise.ProcessConfig{Backoff: launch.Backoff{Initial: unit.Duration(time.Minute), Max: unit.Duration(time.Second)}}, []string{`backoff/initial: initial (1m) is longer than max (1s)`}},
 		"link without action":  {supervise.ProcessConfig{OnFail: []supervise.LinkConfig{{Retry: 1}, {}}}, []string{`on_fail/1: a link needs one of retry, exec, webhook, task, job, start, stop, restart, log, raise and settle`}},
 		"link with three":      {supervise.ProcessConfig{OnPass: []supervise.LinkConfig{{Retry: 1, Log: "x", Raise: true}}}, []string{`on_pass/0: a link can have only one of retry and log and raise; write a link for each`}},
 		"link of two meanings": {supervise.ProcessConfig{OnFail: []supervise.LinkConfig{{Raise: true, Settle: true}}}, []string{`on_fail/0: a link cannot both raise the failure and settle it`}},
@@ -196,7 +197,7 @@ func TestCheckGroup(t *testing.T) {
 		Process: processes("a"),
 		Group: map[string]supervise.GroupConfig{"g": {
 			Children: []string{"a"},
-			Backoff:  supervise.BackoffConfig{Initial: 2, Max: 1},
+			Backoff:  launch.Backoff{Initial: 2, Max: 1},
 			OnFail:   []supervise.LinkConfig{{}},
 			OnPass:   []supervise.LinkConfig{{}},
 		}},

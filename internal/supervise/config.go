@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"procops/internal/launch"
 	"procops/internal/proc"
 	"procops/internal/unit"
 	"procops/internal/webhook"
@@ -25,13 +26,13 @@ type ProcessConfig struct {
 	Instances    *int               `toml:"instances" min:"0" max:"1000" doc:"run this many of it, as NAME-1, NAME-2 and so on below a group NAME; {{instance}} (from 1), {{index}} (from 0), either with +N or -N, and {{name}} are filled in in all texts of this section; default: one, that is called NAME"`
 	Dir          string             `toml:"dir" path:"true" doc:"working directory, relative to the config file; default: that of procops"`
 	Env          map[string]string  `toml:"env" doc:"variables added to the environment of procops"`
-	EnvFile      Files              `toml:"env_file" path:"true" doc:"files of NAME=VALUE lines, relative to the config file and read at each start, whose variables are added before those of env; one with \"-\" before its path may be missing"`
+	EnvFile      launch.Files       `toml:"env_file" path:"true" doc:"files of NAME=VALUE lines, relative to the config file and read at each start, whose variables are added before those of env; one with \"-\" before its path may be missing"`
 	Stdin        string             `toml:"stdin" path:"true" doc:"file that is its standard input, relative to the config file; a named pipe is kept open; default: /dev/null"`
 	Adopt        bool               `toml:"adopt" default:"false" doc:"it goes on when procops is killed, and the next run takes it back; otherwise it ends with procops"`
 	Autostart    bool               `toml:"autostart" default:"true" doc:"start it with the tree; otherwise it waits for a start command"`
 	Restart      Restart            `toml:"restart" enum:"never,on-failure,always" default:"never" doc:"never, on-failure or always"`
 	SuccessCodes []int              `toml:"success_codes" min:"0" max:"255" default:"0" doc:"exit codes that count as a good end"`
-	Backoff      BackoffConfig      `toml:"backoff" doc:"how long to wait before a restart"`
+	Backoff      launch.Backoff     `toml:"backoff" doc:"how long to wait before a restart"`
 	MaxRestarts  int                `toml:"max_restarts" default:"0" min:"0" doc:"restarts in a row before the process is given up (fatal); 0: no limit"`
 	HealthyAfter unit.Duration      `toml:"healthy_after" default:"10s" doc:"running this long resets the backoff and the count of restarts"`
 	DependsOn    []DependencyConfig `toml:"depends_on" doc:"what must have got how far before this starts: names, or {name, condition}"`
@@ -50,7 +51,7 @@ type ProcessConfig struct {
 	Umask        *proc.Umask        `toml:"umask" doc:"file mode mask in octal, such as \"027\""`
 	Nice         int                `toml:"nice" default:"0" min:"-20" max:"19" doc:"scheduling priority; the higher, the more it yields to others"`
 	CPUs         proc.CPUs          `toml:"cpus" doc:"CPUs that it may run on, such as \"0-3,6\"; the machine must have at least one of them; default: those of procops"`
-	Limits       LimitsConfig       `toml:"limits" doc:"resource limits (setrlimit), of each single process; the section cgroup has those of all together"`
+	Limits       launch.Limits      `toml:"limits" doc:"resource limits (setrlimit), of each single process; the section cgroup has those of all together"`
 	Cgroup       *CgroupConfig      `toml:"cgroup" doc:"a cgroup (v2) of its own: limits of all its processes together, and a stop that nothing in it escapes. What this machine does not offer is replaced by resource limits, with a warning"`
 
 	which instance // of an expanded config
@@ -58,14 +59,14 @@ type ProcessConfig struct {
 
 // GroupConfig is a section [supervise.group.NAME].
 type GroupConfig struct {
-	Children    []string      `toml:"children" doc:"processes and groups in this group, in order of start" required:"true"`
-	Strategy    Strategy      `toml:"strategy" enum:"one_for_one,one_for_all,rest_for_one" default:"one_for_one" doc:"which children are restarted when one is: only that one, all, or that one and those after it"`
-	MaxRestarts int           `toml:"max_restarts" default:"0" min:"0" doc:"more restarts of children than this within the time within, and the group has failed; 0: no limit"`
-	Within      unit.Duration `toml:"within" default:"1m" doc:"the time for max_restarts"`
-	Restart     Restart       `toml:"restart" enum:"never,on-failure,always" default:"never" doc:"never: a failure of the group goes to the group above; otherwise that one restarts it by its strategy"`
-	Backoff     BackoffConfig `toml:"backoff" doc:"how long to wait before the group is restarted"`
-	OnFail      []LinkConfig  `toml:"on_fail" doc:"chain of reactions to a failure that a child's own chain did not settle; retry restarts all children"`
-	OnPass      []LinkConfig  `toml:"on_pass" doc:"chain of reactions when all children have ended well"`
+	Children    []string       `toml:"children" doc:"processes and groups in this group, in order of start" required:"true"`
+	Strategy    Strategy       `toml:"strategy" enum:"one_for_one,one_for_all,rest_for_one" default:"one_for_one" doc:"which children are restarted when one is: only that one, all, or that one and those after it"`
+	MaxRestarts int            `toml:"max_restarts" default:"0" min:"0" doc:"more restarts of children than this within the time within, and the group has failed; 0: no limit"`
+	Within      unit.Duration  `toml:"within" default:"1m" doc:"the time for max_restarts"`
+	Restart     Restart        `toml:"restart" enum:"never,on-failure,always" default:"never" doc:"never: a failure of the group goes to the group above; otherwise that one restarts it by its strategy"`
+	Backoff     launch.Backoff `toml:"backoff" doc:"how long to wait before the group is restarted"`
+	OnFail      []LinkConfig   `toml:"on_fail" doc:"chain of reactions to a failure that a child's own chain did not settle; retry restarts all children"`
+	OnPass      []LinkConfig   `toml:"on_pass" doc:"chain of reactions when all children have ended well"`
 
 	instances bool // of an expanded config: the children are the instances of a process
 }
@@ -93,15 +94,6 @@ const (
 
 // afterFailure reports whether a failure is followed by a restart.
 func (r Restart) afterFailure() bool { return r == RestartOnFailure || r == RestartAlways }
-
-// BackoffConfig is a table of delays: the n-th restart in a row waits
-// initial × factor^(n-1), at most max, more or less the share jitter of it.
-type BackoffConfig struct {
-	Initial unit.Duration `toml:"initial" default:"1s" doc:"delay before the first restart"`
-	Factor  float64       `toml:"factor" min:"1" max:"1000" default:"2" doc:"each further delay is this many times the last"`
-	Max     unit.Duration `toml:"max" default:"1m" doc:"longest delay"`
-	Jitter  float64       `toml:"jitter" min:"0" max:"1" default:"0.1" doc:"share of the delay that is random"`
-}
 
 // Condition says how far a dependency must have got.
 type Condition string
@@ -289,15 +281,6 @@ func (o Overflow) patience() time.Duration {
 		return 10 * time.Second
 	}
 	return 100 * time.Millisecond // to get over a hiccup
-}
-
-// LimitsConfig are resource limits of the process; 0 or absent leaves a limit as it is.
-type LimitsConfig struct {
-	Memory  unit.Size     `toml:"memory" doc:"address space (RLIMIT_AS)"`
-	Files   int           `toml:"files" min:"0" doc:"open files (RLIMIT_NOFILE)"`
-	Procs   int           `toml:"procs" min:"0" doc:"processes of the user (RLIMIT_NPROC)"`
-	CPUTime unit.Duration `toml:"cpu_time" doc:"processor time (RLIMIT_CPU)"`
-	Core    *unit.Size    `toml:"core" doc:"core file (RLIMIT_CORE)"`
 }
 
 // CgroupConfig is a section [supervise.process.NAME.cgroup]; 0 or absent is no

@@ -67,7 +67,7 @@ func (s *Supervisor) groupFailed(g *group, f Failure) {
 		return
 	}
 	g.streak++
-	s.restart(above, above.affected(g), f, g.cfg.Backoff.delay(g.streak))
+	s.restart(above, above.affected(g), f, g.cfg.Backoff.Delay(g.streak))
 }
 
 // affected returns the processes that are restarted when a child of g is.
@@ -110,7 +110,7 @@ func (p *process) ruler() *group {
 
 // restartAll is what a retry link of a group does.
 func (s *Supervisor) restartAll(g *group, f Failure) {
-	s.restart(g, g.leaves(), f, g.cfg.Backoff.delay(g.chain.attempts()))
+	s.restart(g, g.leaves(), f, g.cfg.Backoff.Delay(g.chain.attempts()))
 }
 
 // restart brings processes of g to rest, in order, and starts them again when

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"procops/internal/launch"
 	"procops/internal/unit"
 )
 
@@ -68,7 +69,7 @@ func stopLink(name string) LinkConfig    { return LinkConfig{Stop: Names{name}} 
 func TestStormIsSlow(t *testing.T) {
 	dir := t.TempDir()
 	slow := func(p *ProcessConfig) {
-		p.Backoff = BackoffConfig{Initial: unit.Duration(time.Hour), Factor: 1, Max: unit.Duration(time.Hour)}
+		p.Backoff = launch.Backoff{Initial: unit.Duration(time.Hour), Factor: 1, Max: unit.Duration(time.Hour)}
 	}
 	r := newRig(t, processes(map[string]ProcessConfig{
 		"a": with(failsWith(filepath.Join(dir, "a"), 1000, restartLink("b")), slow),
@@ -226,7 +227,7 @@ func TestOrderToOneThatIsStartedAnyway(t *testing.T) {
 	r := newRig(t, processes(map[string]ProcessConfig{
 		"b": with(failsWith(filepath.Join(dir, "b"), 1), func(p *ProcessConfig) {
 			p.Restart = RestartOnFailure
-			p.Backoff = BackoffConfig{Initial: unit.Duration(time.Hour), Factor: 1, Max: unit.Duration(time.Hour)}
+			p.Backoff = launch.Backoff{Initial: unit.Duration(time.Hour), Factor: 1, Max: unit.Duration(time.Hour)}
 		}),
 		"a": with(sh("exit 1"), func(p *ProcessConfig) {
 			p.Autostart = false

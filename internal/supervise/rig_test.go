@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"procops/internal/event"
+	"procops/internal/launch"
 	"procops/internal/proc"
 	"procops/internal/store"
 	"procops/internal/unit"
@@ -243,8 +244,8 @@ func sh(script string) ProcessConfig {
 	}
 }
 
-func fastBackoff() BackoffConfig {
-	return BackoffConfig{Initial: unit.Duration(time.Millisecond), Factor: 1, Max: unit.Duration(time.Millisecond)}
+func fastBackoff() launch.Backoff {
+	return launch.Backoff{Initial: unit.Duration(time.Millisecond), Factor: 1, Max: unit.Duration(time.Millisecond)}
 }
 
 // forever is a process that runs until it is stopped.

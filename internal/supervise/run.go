@@ -319,7 +319,7 @@ func (s *Supervisor) enter(p *process) (delay time.Duration) {
 	case StateBackoff:
 		p.again = p.again && p.halt // it is started again anyway
 		p.streak++
-		delay = p.cfg.Backoff.delay(p.streak)
+		delay = p.cfg.Backoff.Delay(p.streak)
 		p.due = time.Now().Add(delay)
 		p.timer = s.after(delay, p, func() { s.due(p) })
 	case StateStopped, StateCompleted, StateFatal:

@@ -2,13 +2,11 @@ package supervise
 
 import (
 	"fmt"
-	"math"
-	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
+	"procops/internal/launch"
 	"procops/internal/proc"
 )
 
@@ -96,7 +94,7 @@ func (s *Supervisor) startChild(p *process) (*run, channels, error) {
 	if err != nil {
 		return nil, channels{}, err
 	}
-	if spec.Stdin, err = openStdin(p.cfg.Stdin); err != nil {
+	if spec.Stdin, err = launch.OpenStdin(p.cfg.Stdin); err != nil {
 		return nil, channels{}, err
 	}
 	defer spec.Stdin.Close() //nolint:errcheck // the child has its own; closing none is no harm
@@ -128,84 +126,24 @@ func (s *Supervisor) startSpec(p *process, spec proc.Spec) (*proc.Process, chann
 
 // spec says how p is started; env goes into its environment before its own.
 func (p *process) spec(env []string) (proc.Spec, error) {
-	spec := proc.Spec{
-		Argv:    p.cfg.Command,
-		Dir:     p.cfg.Dir,
-		Session: p.cfg.Session,
-		Tied:    true,
-		Output:  p.output.line,
-		Lines:   p.output.lines,
-		Umask:   p.cfg.Umask,
-		Nice:    p.cfg.Nice,
-		CPUs:    p.cfg.CPUs,
-		Limits:  p.cfg.Limits.limits(),
-	}
-	if p.cfg.Adopt {
-		spec.Survive = survivorTag(p.name)
-	}
 	env = append(slices.Clone(env), "PROCOPS_PROCESS="+p.name)
 	if n := p.cfg.which.number; n > 0 {
 		env = append(env, "PROCOPS_INSTANCE="+strconv.Itoa(n))
 	}
-	if p.cfg.changesUser() {
-		user, err := proc.LookupUser(p.cfg.User, p.cfg.Group, p.cfg.Groups...)
-		if err != nil {
-			return spec, err
-		}
-		spec.User = user
-		if p.cfg.User != "" || p.cfg.Group != "" {
-			env = append(env, user.Env()...)
-		}
+	spec, err := p.cfg.program().Spec(env)
+	spec.Session, spec.Tied = p.cfg.Session, true
+	spec.Output, spec.Lines = p.output.line, p.output.lines
+	if p.cfg.Adopt {
+		spec.Survive = survivorTag(p.name)
 	}
-	fromFiles, err := p.cfg.EnvFile.Env()
-	if err != nil {
-		return spec, err
-	}
-	env = append(env, fromFiles...)
-	for name, value := range p.cfg.Env {
-		env = append(env, name+"="+value)
-	}
-	spec.Env = mergeEnv(env)
-	return spec, nil
+	return spec, err
 }
 
-// changesUser reports whether the process runs with a user or groups that are said
-// to be others than those of procops.
-func (c *ProcessConfig) changesUser() bool { return c.User != "" || c.Group != "" || c.Groups != nil }
-
-// mergeEnv returns the environment of procops with changes; each name stands
-// in it once, because programs differ in which of two they believe. What the
-// service manager above procops has told procops about its readiness and
-// watchdog is not for others.
-func mergeEnv(changes []string) []string {
-	merged := slices.DeleteFunc(os.Environ(), func(v string) bool {
-		name, _, _ := strings.Cut(v, "=")
-		return slices.Contains([]string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"}, name)
-	})
-	for _, change := range changes {
-		name, _, _ := strings.Cut(change, "=")
-		merged = slices.DeleteFunc(merged, func(v string) bool { return strings.HasPrefix(v, name+"=") })
+// program is what is started, and with what.
+func (c *ProcessConfig) program() launch.Program {
+	return launch.Program{
+		Command: c.Command, Dir: c.Dir, Env: c.Env, EnvFile: c.EnvFile,
+		User: c.User, Group: c.Group, Groups: c.Groups,
+		Umask: c.Umask, Nice: c.Nice, CPUs: c.CPUs, Limits: c.Limits,
 	}
-	return append(merged, changes...)
-}
-
-// limits turns the config into the limits of proc.
-func (c LimitsConfig) limits() proc.Limits {
-	limit := func(n uint64) *uint64 {
-		if n == 0 {
-			return nil
-		}
-		return &n
-	}
-	l := proc.Limits{
-		Memory:  limit(uint64(c.Memory)),
-		Files:   limit(uint64(c.Files)),
-		Procs:   limit(uint64(c.Procs)),
-		CPUTime: limit(uint64(math.Ceil(c.CPUTime.Std().Seconds()))),
-	}
-	if c.Core != nil {
-		core := uint64(*c.Core)
-		l.Core = &core
-	}
-	return l
 }

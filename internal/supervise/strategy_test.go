@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"procops/internal/launch"
 	"procops/internal/unit"
 )
 
@@ -157,7 +158,7 @@ func TestOverwhelmedGroupMayBeSettled(t *testing.T) {
 func TestOperatorStopsOneThatIsRestartedTogether(t *testing.T) {
 	b := with(once(t.TempDir(), 1), func(p *ProcessConfig) {
 		p.Restart = RestartAlways
-		p.Backoff = BackoffConfig{Initial: unit.Duration(300 * time.Millisecond), Factor: 1, Max: unit.Duration(time.Second)}
+		p.Backoff = launch.Backoff{Initial: unit.Duration(300 * time.Millisecond), Factor: 1, Max: unit.Duration(time.Second)}
 	})
 	r := newRig(t, Config{
 		Process: map[string]ProcessConfig{"a": with(forever(), otpKinds()["permanent"]), "b": b},

@@ -1,4 +1,4 @@
-package supervise
+package launch
 
 import (
 	"errors"
@@ -72,10 +72,10 @@ func (f Files) Env() ([]string, error) {
 	return env, nil
 }
 
-// openStdin opens the file that a process reads. A named pipe is opened for writing
+// OpenStdin opens the file that a process reads; nil for an empty path. A named pipe is opened for writing
 // as well: so nobody waits for a writer, and the process does not see an end when
 // one goes.
-func openStdin(path string) (*os.File, error) {
+func OpenStdin(path string) (*os.File, error) {
 	if path == "" {
 		return nil, nil //nolint:nilnil // without a file there is none, and nothing is wrong
 	}
@@ -104,7 +104,7 @@ func openStdin(path string) (*os.File, error) {
 
 // CheckStdin says why the file cannot be the standard input of a process.
 func CheckStdin(path string) error {
-	f, err := openStdin(path)
+	f, err := OpenStdin(path)
 	if f != nil {
 		_ = f.Close() // nothing was written
 	}
