@@ -3,6 +3,7 @@ package config
 import (
 	"procops/internal/config/bind"
 	"procops/internal/config/source"
+	"procops/internal/daemon"
 	"procops/internal/fault"
 	"procops/internal/gearman"
 	"procops/internal/heartbeat"
@@ -22,6 +23,7 @@ type Config struct {
 	Events     EventsConfig     `toml:"events" doc:"the log of events"`
 	Supervise  supervise.Config `toml:"supervise" doc:"the tree of processes to keep running"`
 	Heartbeat  heartbeat.Config `toml:"heartbeat" doc:"heartbeats and what is expected of them"`
+	Daemon     daemon.Config    `toml:"daemon" doc:"programs that run again and again"`
 	Worker     gearman.Config   `toml:"worker" doc:"Gearman: the job servers"`
 	Tasks      tasks.Config     `toml:"tasks" doc:"queued tasks and what runs them"`
 	Serve      web.Config       `toml:"serve" doc:"pings, metrics and badges by HTTP: what procops serve does"`
