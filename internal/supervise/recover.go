@@ -166,7 +166,10 @@ func (s *Supervisor) takeBack(ctx context.Context, r record) error {
 	} else {
 		s.awaitReady(p, p.cfg.Ready.speaks())
 	}
-	if !p.wanted || !r.state.Up() || r.hash != p.cfg.hash() {
+	// One that says itself when it is ready may have said so to a supervisor that was
+	// killed before it could record it; nobody would say it again.
+	unheard := !ready && p.cfg.Ready.speaks()
+	if !p.wanted || !r.state.Up() || unheard || r.hash != p.cfg.hash() {
 		p.again = p.wanted // as the config says now
 		s.soon(func() { s.halt([]*process{p}) })
 	}
