@@ -50,7 +50,7 @@ func Survivors(token string) map[string][]Identity {
 
 // survivor reads whose marker a process has.
 func survivor(token string, pid int) (name string, id Identity, ok bool) {
-	id, err := identify(pid)
+	id, err := Identify(pid)
 	if err != nil {
 		return "", id, false
 	}
@@ -80,8 +80,8 @@ func SweepSurvivor(token, name string) (killed []int, err error) {
 	return sweep(token+string(survivorMark)+name, ':', nil)
 }
 
-// identify returns the identity of the process that has the pid now.
-func identify(pid int) (Identity, error) {
+// Identify returns the identity of the process that has the pid now.
+func Identify(pid int) (Identity, error) {
 	s, err := readStat(pid)
 	if err != nil {
 		return Identity{}, err

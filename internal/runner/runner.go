@@ -32,6 +32,8 @@ type Unit struct {
 	// is. Of another reader as much is read as the process takes; Run returns only
 	// after a Read under way has, so it must not block for ever.
 	Input io.Reader
+	// OnStart is called when the process has been started; may be nil.
+	OnStart func()
 	// Output is told of what the process writes, as it comes, from one goroutine
 	// per stream. The bytes are valid during the call only.
 	Output func(proc.Stream, []byte)
@@ -74,6 +76,9 @@ func Run(ctx context.Context, h *proc.Host, u Unit) (Result, error) {
 	feed.start(err == nil)
 	if err != nil {
 		return Result{}, err
+	}
+	if u.OnStart != nil {
+		u.OnStart()
 	}
 	ended, err := u.attend(ctx, p)
 	finished := time.Now()

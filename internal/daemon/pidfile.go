@@ -1,0 +1,179 @@
+package daemon
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"procops/internal/fault"
+	"procops/internal/flock"
+	"procops/internal/proc"
+)
+
+// pidfile is the file that says which process is the daemon. The kernel's lock on it,
+// and nothing that stands in it, decides who is: so one that is left behind, empty or
+// garbage is in nobody's way. Its first line is the pid, for other programs; the second
+// tells the process from others that get the same pid.
+type pidfile struct {
+	path string
+	file *os.File
+}
+
+// maxPidfile is how many bytes of a pidfile are read.
+const maxPidfile = 256
+
+// claim takes the pidfile for this process. The error is a fault.Conflict if another
+// daemon has it, or if the file is another user's.
+func claim(path string) (*pidfile, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // other programs may read who runs
+		return nil, fmt.Errorf("cannot make the directory of the pidfile: %w", err)
+	}
+	for {
+		f, err := openPidfile(path)
+		if err != nil {
+			return nil, err
+		}
+		p := &pidfile{path: path, file: f}
+		current, err := p.lock()
+		switch {
+		case err != nil:
+			return nil, errors.Join(err, f.Close())
+		case !current: // its former owner has removed it meanwhile
+			_ = f.Close()
+			continue
+		}
+		if err := p.write(); err != nil {
+			return nil, errors.Join(fmt.Errorf("cannot write pidfile %q: %w", path, err), f.Close())
+		}
+		return p, nil
+	}
+}
+
+// openPidfile opens the file, which is made if it does not exist. A symbolic link is
+// refused: it could lead root to a file that must not be written.
+func openPidfile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o644) //nolint:gosec // other programs may read who runs
+	if err == nil {
+		err = checkOwner(path, f)
+		if err != nil {
+			_ = f.Close()
+			return nil, err
+		}
+		return f, nil
+	}
+	if info, bad := os.Lstat(path); bad == nil && foreign(info) {
+		return nil, belongsTo(path, info)
+	}
+	if errors.Is(err, syscall.ELOOP) {
+		return nil, fault.New(fault.Failure, "cannot open pidfile %q: it is a symbolic link", path).WithHint("remove it")
+	}
+	return nil, fmt.Errorf("cannot open pidfile: %w", err)
+}
+
+func checkOwner(path string, f *os.File) error {
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return fmt.Errorf("cannot open pidfile: %w", err)
+	case !info.Mode().IsRegular():
+		return fault.New(fault.Failure, "cannot open pidfile %q: it is no regular file", path).WithHint("remove it")
+	case foreign(info):
+		return belongsTo(path, info)
+	default:
+		return nil
+	}
+}
+
+// foreign reports whether a file is another user's.
+func foreign(info fs.FileInfo) bool { return owner(info) != os.Geteuid() }
+
+func owner(info fs.FileInfo) int {
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(s.Uid)
+	}
+	return os.Geteuid()
+}
+
+func belongsTo(path string, info fs.FileInfo) error {
+	who := strconv.Itoa(owner(info))
+	if account, err := user.LookupId(who); err == nil {
+		who = account.Username
+	}
+	return fault.New(fault.Conflict, "pidfile %q belongs to user %s", path, who).
+		WithHint("if that user does not run this daemon any more, remove the file")
+}
+
+// lock takes the lock. It returns false if the file is not at its path any more.
+func (p *pidfile) lock() (current bool, err error) {
+	err = flock.Try(p.file)
+	if errors.Is(err, flock.ErrTaken) {
+		running := "it already runs"
+		if id, ok := readIdentity(p.file); ok {
+			running += fmt.Sprintf(" (pid %d)", id.PID)
+		}
+		return false, fault.New(fault.Conflict, "%s: it has pidfile %q", running, p.path)
+	}
+	if err != nil {
+		return false, err
+	}
+	return p.current(), nil
+}
+
+// current reports whether the path still leads to the file that is open.
+func (p *pidfile) current() bool {
+	ours, err := p.file.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Lstat(p.path)
+	return err == nil && os.SameFile(ours, there)
+}
+
+// write says who has the file.
+func (p *pidfile) write() error {
+	id, err := proc.Identify(os.Getpid())
+	if err != nil {
+		return err
+	}
+	text := fmt.Appendf(nil, "%d\n%d %s\n", id.PID, id.Start, id.Boot)
+	if _, err := p.file.WriteAt(text, 0); err != nil {
+		return err
+	}
+	return p.file.Truncate(int64(len(text)))
+}
+
+// release removes the file, if it is still this daemon's, and frees the lock.
+func (p *pidfile) release() error {
+	var err error
+	if p.current() {
+		err = os.Remove(p.path)
+	}
+	return errors.Join(err, p.file.Close())
+}
+
+// runningBy returns the process that a pidfile names, if that process still runs.
+func runningBy(path string) (proc.Identity, bool) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return proc.Identity{}, false
+	}
+	defer func() { _ = f.Close() }()
+	id, ok := readIdentity(f)
+	return id, ok && id.Alive()
+}
+
+func readIdentity(f *os.File) (id proc.Identity, ok bool) {
+	text, err := io.ReadAll(io.NewSectionReader(f, 0, maxPidfile))
+	if err != nil {
+		return id, false
+	}
+	n, err := fmt.Fscan(bytes.NewReader(text), &id.PID, &id.Start, &id.Boot)
+	return id, err == nil && n == 3
+}

@@ -1,0 +1,524 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"procops/internal/event"
+	"procops/internal/fault"
+	"procops/internal/proc"
+	"procops/internal/runner"
+	"procops/internal/states"
+	"procops/internal/store"
+)
+
+// Deps is what a daemon needs of the rest of procops.
+type Deps struct {
+	Host     *proc.Host
+	Store    *store.Store
+	Bus      *event.Bus
+	Log      zerolog.Logger
+	StateDir string   // for what the config names no directory for
+	Env      []string // added to the environment of turns
+	// Output hears what turns write, as it is; may be nil. It must not block.
+	Output func(proc.Stream, []byte)
+	// Beat tells a heartbeat of a turn: ok, or why it has failed. It may block.
+	Beat func(ctx context.Context, heartbeat string, ok bool, message string) error
+	// Reload returns the config as it is now; nil: the config does not change.
+	Reload func() (Config, error)
+	// Begun is called once, when the daemon is up: with the start of its first turn, or
+	// when that waits for its time; or with the reason why the first turn cannot begin.
+	Begun func(error)
+}
+
+// Daemon is a daemon that runs, or is about to. Its methods may be called from any
+// goroutine.
+type Daemon struct {
+	id     ID
+	deps   Deps
+	orders chan func()
+	done   chan struct{} // closed when Run returns
+	hurry  chan struct{} // closed: what is being stopped is killed
+
+	hurryOnce sync.Once
+
+	// Of Run's goroutine:
+	cfg      Section
+	common   Config
+	machine  states.Table[State, Trigger]
+	state    State
+	reason   string // why it ends
+	failed   bool   // it has given up
+	pace     pace
+	worker   worker
+	pidfile  *pidfile
+	logs     *logs
+	journal  *journal
+	beats    *beats
+	hooks    sync.WaitGroup // commands of on_usr1 and on_usr2
+	known    record
+	timer    *time.Timer // until the next turn
+	over     chan Turn   // gets the turn under way
+	stopTurn context.CancelFunc
+	begun    bool
+	fresh    *Config // what a reload has brought and the next turn brings into effect
+}
+
+// New returns the daemon that id names in a config without faults. The error says that
+// there is no such daemon or instance.
+func New(cfg Config, id ID, deps Deps) (*Daemon, error) {
+	section, err := cfg.Find(id.Name)
+	if err != nil {
+		return nil, err
+	}
+	if err := section.checkInstance(&id); err != nil {
+		return nil, err
+	}
+	if id.Context == "" {
+		id.Context = cfg.contextOf(section)
+	}
+	d := &Daemon{
+		id: id, deps: deps, cfg: section, common: cfg, machine: machine(), state: StateWaiting, pace: newPace(section),
+		orders: make(chan func()), done: make(chan struct{}), hurry: make(chan struct{}), over: make(chan Turn, 1),
+		stopTurn: func() {},
+	}
+	return d, nil
+}
+
+// ID says which daemon it is.
+func (d *Daemon) ID() ID { return d.id }
+
+// Run takes the pidfile and runs turns until the daemon is told to end or ends by
+// itself; the end of ctx is like Stop. The error is a fault.Conflict if it runs already,
+// and says why when it has given up.
+func (d *Daemon) Run(ctx context.Context) (err error) {
+	defer close(d.done)
+	if err := d.open(ctx); err != nil {
+		d.tellBegun(err)
+		return err
+	}
+	defer func() { err = d.close(err) }()
+	d.begin()
+	d.loop(ctx)
+	if !d.failed {
+		d.tellBegun(nil) // whatever has ended it before its first turn was in order
+		return nil
+	}
+	err = fault.New(fault.Failure, "daemon %q has given up: %s", d.id, d.reason)
+	d.tellBegun(err)
+	return err
+}
+
+// open takes and opens all that the daemon needs.
+func (d *Daemon) open(ctx context.Context) (err error) {
+	if d.pidfile, err = claim(d.common.PidfilePath(d.id, d.deps.StateDir)); err != nil {
+		return err
+	}
+	if d.logs, err = openLogs(d.common, d.id, d.deps); err != nil {
+		return d.close(err)
+	}
+	d.journal = &journal{id: d.id, store: d.deps.Store, log: d.deps.Log, keep: d.cfg.HistoryKeep}
+	d.beats = newBeats(d.deps)
+	d.worker = d.newWorker()
+	former, _, err := load(ctx, d.deps.Store, d.id)
+	if err != nil {
+		d.deps.Log.Warn().Err(err).Str("daemon", d.id.String()).Msg("nothing is known of former turns")
+	}
+	id, err := proc.Identify(os.Getpid())
+	if err != nil {
+		return d.close(err)
+	}
+	d.known = record{by: id, began: time.Now(), turn: former.turn}
+	return nil
+}
+
+// closePatience is how long the records and logs may take at the end.
+const closePatience = 10 * time.Second
+
+// close gives up all that open has taken.
+func (d *Daemon) close(err error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
+	defer cancel()
+	if d.worker != nil {
+		d.worker.close()
+	}
+	d.hooks.Wait()
+	if d.beats != nil {
+		d.beats.close()
+	}
+	if d.journal != nil {
+		if bad := d.journal.flush(ctx); bad != nil {
+			d.deps.Log.Warn().Err(bad).Msg("the end of the daemon is not recorded")
+		}
+	}
+	if d.logs != nil {
+		if bad := d.logs.close(ctx); bad != nil {
+			d.deps.Log.Warn().Err(bad).Msg("cannot write all of the log")
+		}
+	}
+	if bad := d.pidfile.release(); bad != nil {
+		d.deps.Log.Warn().Err(bad).Msg("the pidfile is left")
+	}
+	return err
+}
+
+func (d *Daemon) newWorker() worker {
+	instances := max(1, d.cfg.Instances)
+	extra := append(append([]string{}, d.deps.Env...),
+		"PROCOPS_DAEMON="+d.id.Name, "PROCOPS_CONTEXT="+d.id.Context,
+		fmt.Sprintf("PROCOPS_INSTANCE=%d", d.id.Number()), fmt.Sprintf("PROCOPS_INSTANCES=%d", instances))
+	return &commands{
+		host: d.deps.Host, cfg: d.cfg, program: d.cfg.program(d.id, instances), extra: extra,
+		hurry: d.hurry, output: d.logs.output,
+	}
+}
+
+// begin plans the first turn.
+func (d *Daemon) begin() {
+	data := startData{PID: d.known.by.PID, Context: d.id.Context, Instance: d.id.Instance}
+	d.logs.say("start", fmt.Sprintf("pid %d", data.PID))
+	now := time.Now()
+	at := d.pace.first(now, d.known.turn.Started)
+	d.plan(at)
+	d.journal.note(func(p *page) {
+		p.events = append(p.events, eventStart.New(d.id.Name, data))
+	})
+	d.tellState("")
+	if at.After(now) || at.IsZero() {
+		d.tellBegun(nil)
+	}
+}
+
+// tellBegun says once that the daemon is up, or why it is not.
+func (d *Daemon) tellBegun(err error) {
+	if d.begun {
+		return
+	}
+	d.begun = err == nil
+	if d.deps.Begun != nil {
+		d.deps.Begun(err)
+	}
+}
+
+// loop deals with one thing after the other until the daemon has stopped.
+func (d *Daemon) loop(ctx context.Context) {
+	stop := ctx.Done()
+	for d.state != StateStopped {
+		select {
+		case <-stop:
+			stop = nil
+			d.end(TriggerStop, "it was told to stop")
+		case order := <-d.orders:
+			order()
+		case <-d.timer.C:
+			d.due()
+		case turn := <-d.over:
+			d.ended(turn)
+		}
+	}
+	d.timer.Stop()
+	d.conclude()
+}
+
+// wallWait is the longest wait for a time of a schedule until the wall clock is looked
+// at again: it may have been set, and timers stand still while the machine sleeps.
+const wallWait = time.Minute
+
+// plan sets the timer for the next turn; the zero time is never.
+func (d *Daemon) plan(at time.Time) {
+	d.known.next = at
+	wait := time.Until(at)
+	switch {
+	case at.IsZero():
+		wait = wallWait
+	case d.cfg.Schedule != nil:
+		wait = min(wait, wallWait)
+	}
+	if d.timer == nil {
+		d.timer = time.NewTimer(wait)
+		return
+	}
+	d.timer.Reset(wait)
+}
+
+// due starts the turn whose time has come.
+func (d *Daemon) due() {
+	if d.state != StateWaiting {
+		return
+	}
+	if at := d.known.next; at.IsZero() || d.cfg.Schedule != nil && time.Now().Round(0).Before(at.Round(0)) {
+		d.plan(at)
+		return
+	}
+	d.start()
+}
+
+// longTurn is how long a turn runs before it is recorded that it does: for a shorter one
+// its end is soon enough.
+const longTurn = time.Second
+
+// startNow begins a turn that is not due.
+func (d *Daemon) startNow() {
+	d.start()
+	d.pace.beginAt(time.Now())
+}
+
+// start begins a turn, unless the daemon has grown too large for it.
+func (d *Daemon) start() {
+	if d.cfg.memoryTooLarge(d.worker.usage()) {
+		d.outgrown()
+		return
+	}
+	d.pace.begin()
+	d.fire(TriggerDue, "")
+	d.known.turns++
+	number := d.known.turns
+	d.known.turn = Turn{Number: number, Started: time.Now()}
+	ctx, cancel := context.WithCancel(context.Background())
+	d.stopTurn = cancel
+	go func() {
+		defer cancel()
+		long := time.AfterFunc(longTurn, func() { d.order(func() { d.tellLong(number) }) })
+		defer long.Stop()
+		d.over <- d.worker.turn(ctx, number, d.turnBegun(number))
+	}()
+}
+
+// turnBegun returns what is called when a turn has begun; nil if nobody wants to know.
+func (d *Daemon) turnBegun(number uint64) func() {
+	if number > 1 {
+		return nil
+	}
+	return func() { d.order(func() { d.tellBegun(nil) }) }
+}
+
+// ended deals with the end of a turn.
+func (d *Daemon) ended(t Turn) {
+	began := d.known.turn.Started
+	d.known.turn = t
+	d.known.failures = t.failuresAfter(d.known.failures)
+	d.tellTurn(t, d.known.failures)
+	now := time.Now()
+	if n := d.pace.skipped(began, now); n > 0 {
+		d.tellSkipped(n)
+	}
+	d.renew()
+	d.fire(TriggerOver, d.reason)
+	if d.state != StateWaiting {
+		return
+	}
+	if reason := d.enough(t); reason != "" {
+		d.failed = t.Failed()
+		d.end(TriggerFinish, reason)
+		return
+	}
+	d.plan(d.pace.next(now, d.known.failures))
+	d.tellState("")
+}
+
+// failuresAfter returns how many turns in a row have failed.
+func (t Turn) failuresAfter(before int) int {
+	switch {
+	case t.Failed():
+		return before + 1
+	case t.Outcome == string(runner.Cancelled):
+		return before
+	default:
+		return 0
+	}
+}
+
+// enough says why a turn is the last; empty: it is not.
+func (d *Daemon) enough(t Turn) string {
+	switch {
+	case t.Outcome == outcomeStop:
+		return t.Message
+	case !d.begun && !t.begun: // nobody would want to look at that for long
+		return "its first turn cannot begin: " + t.Message
+	case t.Failed() && d.cfg.OnFailure == FailureStop:
+		return "a turn has failed: " + t.Message
+	case d.cfg.MaxFailures > 0 && d.known.failures >= d.cfg.MaxFailures:
+		return fmt.Sprintf("%d turns in a row have failed: %s", d.known.failures, t.Message)
+	default:
+		return ""
+	}
+}
+
+// memoryTooLarge reports whether so many bytes are more than the share of the limit that
+// a daemon may have when a turn starts.
+func (s Section) memoryTooLarge(used int64) bool {
+	limit := s.MemoryLimit.Bytes()
+	return limit > 0 && float64(used) > float64(limit)*s.MemoryThreshold/100
+}
+
+// outgrown ends the daemon because of its memory.
+func (d *Daemon) outgrown() {
+	d.end(TriggerFinish, fmt.Sprintf("a turn has used %s, more than %g %% of the memory_limit of %s",
+		bytesText(d.worker.usage()), d.cfg.MemoryThreshold, bytesText(d.cfg.MemoryLimit.Bytes())))
+}
+
+// end moves the daemon towards its end.
+func (d *Daemon) end(t Trigger, reason string) {
+	if d.reason == "" {
+		d.reason = reason
+	}
+	d.fire(t, d.reason)
+	if d.state == StateStopping {
+		d.stopTurn()
+	}
+}
+
+// fire moves the daemon by a trigger.
+func (d *Daemon) fire(t Trigger, reason string) {
+	next, err := d.machine.Transition(d.state, t)
+	if err != nil {
+		d.deps.Log.Error().Err(err).Str("daemon", d.id.String()).Msg("cannot change state") // a defect
+		return
+	}
+	d.state, d.known.reason = next, reason
+}
+
+// order has the loop do something; after its end nothing is done.
+func (d *Daemon) order(do func()) {
+	select {
+	case d.orders <- do:
+	case <-d.done:
+	}
+}
+
+// Quit ends the daemon after the turn under way.
+func (d *Daemon) Quit() {
+	d.order(func() {
+		d.end(TriggerQuit, "it was told to end after its turn")
+		d.tellState(d.reason)
+	})
+}
+
+// Stop stops the turn under way and ends the daemon; the second time it hurries.
+func (d *Daemon) Stop() {
+	d.order(func() {
+		if d.state == StateStopping {
+			d.Hurry()
+			return
+		}
+		d.end(TriggerStop, "it was told to stop")
+		d.tellState(d.reason)
+	})
+}
+
+// Hurry cuts the stop ladder short: what is being stopped, now or later, is killed.
+func (d *Daemon) Hurry() { d.hurryOnce.Do(func() { close(d.hurry) }) }
+
+// Now starts the next turn at once; while one is under way it does nothing.
+func (d *Daemon) Now() {
+	d.order(func() {
+		if d.state == StateWaiting {
+			d.startNow()
+		}
+	})
+}
+
+// User1 does what signal USR1 asks for: the command of on_usr1, or Now.
+func (d *Daemon) User1() {
+	d.order(func() {
+		switch {
+		case len(d.cfg.OnUSR1) > 0:
+			d.hook("on_usr1", d.cfg.OnUSR1)
+		case d.state == StateWaiting:
+			d.startNow()
+		}
+	})
+}
+
+// User2 does what signal USR2 asks for: the command of on_usr2.
+func (d *Daemon) User2() {
+	d.order(func() {
+		if len(d.cfg.OnUSR2) > 0 {
+			d.hook("on_usr2", d.cfg.OnUSR2)
+		}
+	})
+}
+
+// hook runs a command beside the turns, one of each kind at a time.
+func (d *Daemon) hook(why string, command proc.Command) {
+	program := d.cfg.program(d.id, max(1, d.cfg.Instances))
+	fill := d.id.filler(max(1, d.cfg.Instances))
+	program.Command = make(proc.Command, len(command))
+	for i, word := range command {
+		program.Command[i] = fill.Replace(word)
+	}
+	spec, err := program.Spec(append(append([]string{}, d.deps.Env...), "PROCOPS_DAEMON="+d.id.Name, "PROCOPS_CONTEXT="+d.id.Context))
+	if err != nil {
+		d.deps.Log.Warn().Err(err).Str("daemon", d.id.String()).Msg("cannot run " + why)
+		return
+	}
+	d.hooks.Go(func() {
+		r, err := runner.Run(context.Background(), d.deps.Host, runner.Unit{
+			Command: spec.Argv, Dir: spec.Dir, Env: spec.Env, User: spec.User, Umask: spec.Umask,
+			Output: d.logs.output, MaxOutput: -1, TimeLimit: hookLimit, Hurry: d.hurry,
+		})
+		if err == nil && r.Outcome != runner.Success {
+			err = fmt.Errorf("it ended with %s", r.Reason)
+		}
+		if err != nil {
+			d.deps.Log.Warn().Err(err).Str("daemon", d.id.String()).Msg(why + " has failed")
+		}
+	})
+}
+
+// hookLimit is how long a command of on_usr1 or on_usr2 may take.
+const hookLimit = time.Minute
+
+// Reload reads the config again, opens the logs again, and does not disturb the turn
+// under way. A config that cannot be read changes nothing.
+func (d *Daemon) Reload() {
+	d.order(func() {
+		err := d.logs.reopen()
+		if err == nil && d.deps.Reload != nil {
+			var fresh Config
+			if fresh, err = d.deps.Reload(); err == nil {
+				if _, err = fresh.Find(d.id.Name); err == nil {
+					d.fresh = &fresh
+				}
+			}
+		}
+		d.tellReload(err)
+		if d.state == StateWaiting && d.fresh != nil {
+			d.renew()
+			d.plan(d.pace.next(time.Now(), d.known.failures))
+			d.tellState("")
+		}
+	})
+}
+
+// renew brings into effect what a reload has brought. What the daemon is called by, the
+// place of its pidfile and its logs, stays.
+func (d *Daemon) renew() {
+	if d.fresh == nil {
+		return
+	}
+	section, err := d.fresh.Find(d.id.Name)
+	d.fresh = nil
+	if err != nil {
+		return
+	}
+	d.cfg, d.pace = section, d.pace.renewed(section)
+	d.journal.keepTurns(section.HistoryKeep)
+	d.worker.close()
+	d.worker = d.newWorker()
+}
+
+// PidfilePath returns the path of a daemon's pidfile.
+func (c Config) PidfilePath(id ID, stateDir string) string {
+	dir := c.RunDir
+	if dir == "" {
+		dir = filepath.Join(stateDir, "run")
+	}
+	return filepath.Join(dir, id.String()+".pid")
+}
