@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"procops/internal/daemon"
 	"procops/internal/event"
 	"procops/internal/heartbeat"
 	"procops/internal/supervise"
@@ -12,7 +13,7 @@ import (
 
 // Events describes all event types of procops, ordered by name.
 func Events() []event.Description {
-	all := slices.Concat(heartbeat.Events(), supervise.Events(), tasks.Events())
+	all := slices.Concat(heartbeat.Events(), daemon.Events(), supervise.Events(), tasks.Events())
 	slices.SortFunc(all, func(a, b event.Description) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }

@@ -131,6 +131,7 @@ func newRoot(io IO) *cli.App {
 		Commands: []*cli.Command{
 			superviseCommand(io),
 			heartbeatCommand(io),
+			daemonCommand(io),
 			workerCommand(io),
 			tasksCommand(io),
 			serveCommand(io),

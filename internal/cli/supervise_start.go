@@ -1,15 +1,11 @@
 package cli
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	stdio "io"
-	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -77,11 +73,12 @@ func startSupervisor(c *cli.Context, io IO) error {
 		return fault.New(fault.Conflict, "a supervisor already runs on state directory %q (pid %d)", a.StateDir, status.PID).
 			WithHint("`procops supervise status` shows it")
 	}
-	background, err := startBackground(a)
+	line := append(baseLine(a), "supervise", "run", "--"+flagQuiet, "--"+flagTimestamps, "--"+flagLogFile, backgroundLog(a))
+	background, err := startBackground(a, "the supervisor", backgroundLog(a), line, nil)
 	if err != nil {
 		return err
 	}
-	running, err := background.await(ctx, client, io.Stderr)
+	running, err := background.awaitSupervisor(ctx, client, io.Stderr)
 	if err != nil {
 		return err
 	}
@@ -119,73 +116,9 @@ func tellByHand(ctx context.Context, a *app.App, client *control.Client, io IO) 
 // backgroundLog is the log file of a supervisor in the background.
 func backgroundLog(a *app.App) string { return filepath.Join(a.StateDir, "supervise.log") }
 
-// background is a supervisor that was just started.
-type background struct {
-	process *os.Process
-	exited  chan int // gets its exit code
-	log     string
-	before  int64 // size of the log when it was started
-}
-
-// startBackground starts procops again, as the supervisor, in a session of its
-// own, so that the end of this one's terminal does not reach it.
-func startBackground(a *app.App) (*background, error) {
-	program, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("cannot start the supervisor: %w", err)
-	}
-	b := &background{log: backgroundLog(a), exited: make(chan int, 1)}
-	if err := a.MakeStateDir(); err != nil {
-		return nil, err
-	}
-	log, err := os.OpenFile(b.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
-	if err != nil {
-		return nil, fmt.Errorf("cannot start the supervisor: %w", err)
-	}
-	defer func() { _ = log.Close() }() // it is the supervisor's now
-	if info, err := log.Stat(); err == nil {
-		b.before = info.Size()
-	}
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		return nil, fmt.Errorf("cannot start the supervisor: %w", err)
-	}
-	defer func() { _ = null.Close() }()
-	b.process, err = os.StartProcess(program, backgroundArgs(a), &os.ProcAttr{
-		Files: []*os.File{null, log, log},
-		Sys:   &syscall.SysProcAttr{Setsid: true},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("cannot start the supervisor: %w", err)
-	}
-	go b.wait()
-	return b, nil
-}
-
-// backgroundArgs is the command line of the supervisor in the background, with
-// the config and the state directory that this process has found.
-func backgroundArgs(a *app.App) []string {
-	line := []string{procopsName, "--" + flagStateDir, a.StateDir}
-	if path := a.Config.Path(); path != "" {
-		if absolute, err := filepath.Abs(path); err == nil {
-			path = absolute // for who looks at the list of processes
-		}
-		line = append(line, "--"+flagConfig, path)
-	}
-	return append(line, "supervise", "run", "--"+flagQuiet, "--"+flagTimestamps, "--"+flagLogFile, backgroundLog(a))
-}
-
-func (b *background) wait() {
-	code := int(fault.Failure)
-	if state, err := b.process.Wait(); err == nil {
-		code = state.ExitCode()
-	}
-	b.exited <- code
-}
-
-// await returns when the supervisor answers, or has ended well. If it has
+// awaitSupervisor returns when the supervisor answers, or has ended well. If it has
 // failed, it prints why.
-func (b *background) await(ctx context.Context, client *control.Client, stderr stdio.Writer) (running bool, err error) {
+func (b *background) awaitSupervisor(ctx context.Context, client *control.Client, stderr stdio.Writer) (running bool, err error) {
 	look := time.NewTicker(startLook)
 	defer look.Stop()
 	for {
@@ -203,26 +136,4 @@ func (b *background) await(ctx context.Context, client *control.Client, stderr s
 			return true, nil
 		}
 	}
-}
-
-// failed prints what the supervisor has written and returns its exit code.
-func (b *background) failed(code int, stderr stdio.Writer) error {
-	written, err := b.written()
-	if err != nil || len(bytes.TrimSpace(written)) == 0 {
-		return fault.New(fault.Failure, "the supervisor has ended with exit code %d", code).WithHint("see %q", b.log)
-	}
-	if _, err := stderr.Write(written); err != nil {
-		return err
-	}
-	return exit(code)
-}
-
-func (b *background) written() ([]byte, error) {
-	f, err := os.Open(b.log)
-	if err != nil {
-		return nil, err
-	}
-	const most = 64 << 10
-	text, err := stdio.ReadAll(stdio.NewSectionReader(f, b.before, most))
-	return text, errors.Join(err, f.Close())
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"procops/internal/cron"
+	"procops/internal/fault"
 	"procops/internal/launch"
 	"procops/internal/name"
 	"procops/internal/proc"
@@ -174,6 +175,18 @@ func (s Section) check(report func(err error, path ...string)) {
 	if _, err := time.LoadLocation(s.Timezone); err != nil {
 		report(fmt.Errorf("invalid time zone %q: want a name such as Europe/Berlin", s.Timezone), "timezone")
 	}
+}
+
+// With returns the config with another section in the place of one. The error is what
+// Check finds wrong with it.
+func (c Config) With(daemon string, s Section) (Config, error) {
+	c.Daemons = maps.Clone(c.Daemons)
+	c.Daemons[daemon] = s
+	var errs []error
+	s.check(func(err error, path ...string) {
+		errs = append(errs, fault.Wrap(fault.Usage, err, "%s of daemon %q", strings.Join(path, "."), daemon))
+	})
+	return c, errors.Join(errs...)
 }
 
 // defaultSleep is that of a daemon that has neither sleep nor a schedule.

@@ -30,6 +30,8 @@ type Deps struct {
 	Output func(proc.Stream, []byte)
 	// Beat tells a heartbeat of a turn: ok, or why it has failed. It may block.
 	Beat func(ctx context.Context, heartbeat string, ok bool, message string) error
+	// Once ends the daemon after its first turn, which begins at once.
+	Once bool
 	// Reload returns the config as it is now; nil: the config does not change.
 	Reload func() (Config, error)
 	// Begun is called once, when the daemon is up: with the start of its first turn, or
@@ -90,6 +92,9 @@ func New(cfg Config, id ID, deps Deps) (*Daemon, error) {
 	}
 	return d, nil
 }
+
+// Last returns the newest turn. It is called after Run.
+func (d *Daemon) Last() Turn { return d.known.turn }
 
 // ID says which daemon it is.
 func (d *Daemon) ID() ID { return d.id }
@@ -184,7 +189,10 @@ func (d *Daemon) begin() {
 	data := startData{PID: d.known.by.PID, Context: d.id.Context, Instance: d.id.Instance}
 	d.logs.say("start", fmt.Sprintf("pid %d", data.PID))
 	now := time.Now()
-	at := d.pace.first(now, d.known.turn.Started)
+	at := now
+	if !d.deps.Once {
+		at = d.pace.first(now, d.known.turn.Started)
+	}
 	d.plan(at)
 	d.journal.note(func(p *page) {
 		p.events = append(p.events, eventStart.New(d.id.Name, data))
@@ -314,7 +322,7 @@ func (d *Daemon) ended(t Turn) {
 		return
 	}
 	if reason := d.enough(t); reason != "" {
-		d.failed = t.Failed()
+		d.failed = t.Failed() && !d.deps.Once
 		d.end(TriggerFinish, reason)
 		return
 	}
@@ -339,6 +347,8 @@ func (d *Daemon) enough(t Turn) string {
 	switch {
 	case t.Outcome == outcomeStop:
 		return t.Message
+	case d.deps.Once:
+		return "one turn was asked for"
 	case !d.begun && !t.begun: // nobody would want to look at that for long
 		return "its first turn cannot begin: " + t.Message
 	case t.Failed() && d.cfg.OnFailure == FailureStop:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"syscall"
 	"time"
 
 	"procops/internal/launch"
@@ -85,10 +86,20 @@ func (c *commands) turn(ctx context.Context, number uint64, begun func()) Turn {
 	if err != nil {
 		return t.notBegun(err)
 	}
-	c.memory, t.begun = r.Exit.MaxRSS, true
-	t.Started, t.Duration, t.Memory = r.Started, r.Duration, r.Exit.MaxRSS
+	c.memory, t.begun = ownMemory(r.Exit), true
+	t.Started, t.Duration, t.Memory = r.Started, r.Duration, c.memory
 	t.Outcome, t.Code, t.Message = string(r.Outcome), r.Exit.ShellCode(), r.Reason
 	return c.cfg.judge(t, r.Exit.Signal == 0)
+}
+
+// ownMemory returns the largest resident memory of a process in bytes; 0 if it is not
+// known, because it was not larger than procops: the kernel counts from there.
+func ownMemory(exit proc.Exit) int64 {
+	var self syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &self); err != nil || exit.MaxRSS <= self.Maxrss<<10 {
+		return 0
+	}
+	return exit.MaxRSS
 }
 
 // judge adds what only a daemon knows.
