@@ -48,6 +48,7 @@ static int read_small(const char *path, char *buf, int size)
 struct stat_line {
 	char state;
 	pid_t group;
+	unsigned flags;
 	unsigned long long start;
 };
 
@@ -58,8 +59,8 @@ static int read_stat(pid_t pid, struct stat_line *out)
 	if (read_small(path, buf, sizeof buf) <= 0 || !(s = strrchr(buf, ')')))
 		return -1;
 	int group;
-	if (sscanf(s + 1, " %c %*d %d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-	           &out->state, &group, &out->start) != 3)
+	if (sscanf(s + 1, " %c %*d %d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+	           &out->state, &group, &out->flags, &out->start) != 4)
 		return -1;
 	out->group = group;
 	return 0;
@@ -181,6 +182,26 @@ int procops_members(pid_t group)
 	while ((pid = next_process(dir)))
 		if (read_stat(pid, &line) == 0 && line.group == group && line.state != 'Z' && line.state != 'X')
 			count++;
+	closedir(dir);
+	return count;
+}
+
+#define PF_EXITING 0x4 // of the kernel's include/linux/sched.h; in field 9 of /proc/PID/stat
+
+int procops_exiting(pid_t *found, int room)
+{
+	struct stat_line line;
+	int count = 0;
+	pid_t pid;
+	DIR *dir = opendir("/proc");
+	if (!dir)
+		return 0;
+	while ((pid = next_process(dir)))
+		if (read_stat(pid, &line) == 0 && (line.flags & PF_EXITING) && line.state != 'Z' && line.state != 'X') {
+			if (count < room)
+				found[count] = pid;
+			count++;
+		}
 	closedir(dir);
 	return count;
 }

@@ -57,7 +57,32 @@ func untilClean(round func() []int) (killed []int, err error) {
 			return killed, fmt.Errorf("cannot end the processes that are left: they keep coming")
 		}
 	}
+	awaitExiting(ctx)
 	return killed, nil
+}
+
+// goodbyePatience is how long the processes may take that are about to end. One of somebody
+// else that hangs in the kernel must not keep procops from going on.
+const goodbyePatience = time.Second
+
+// awaitExiting waits for all processes that are about to end. One that somebody else has
+// killed, such as the guard, first loses its memory and with it the marker by which it
+// is known, then its files and locks; so it may be unknown, and still hold them.
+func awaitExiting(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, goodbyePatience)
+	defer cancel()
+	for _, pid := range findExiting() {
+		begun, err := readStat(pid)
+		for err == nil && !begun.dead() {
+			if !pause(ctx, leftoverLook) {
+				return
+			}
+			now, gone := readStat(pid)
+			if gone != nil || now.dead() || now.start != begun.start {
+				break
+			}
+		}
+	}
 }
 
 // awaitEnds waits until the killed processes have ended.

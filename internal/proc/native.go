@@ -263,9 +263,20 @@ func sweepRound(value string, end byte, except []int) []int {
 func findMarked(value string, end byte) []int {
 	name := C.CString(value)
 	defer C.free(unsafe.Pointer(name))
+	return listed(func(found *C.pid_t, room C.int) C.int { return C.procops_find(name, C.char(end), found, room) })
+}
+
+// findExiting returns the processes that are about to become zombies. Their memory, and
+// with it their marker, may have gone already; their files have not.
+func findExiting() []int {
+	return listed(func(found *C.pid_t, room C.int) C.int { return C.procops_exiting(found, room) })
+}
+
+// listed returns what a function of C finds, with as much room as that takes.
+func listed(find func(found *C.pid_t, room C.int) C.int) []int {
 	for room := sweepRoom; ; room *= 2 {
 		found := make([]C.pid_t, room)
-		n := int(C.procops_find(name, C.char(end), &found[0], C.int(room)))
+		n := int(find(&found[0], C.int(room)))
 		if n > room {
 			continue
 		}

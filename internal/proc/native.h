@@ -122,6 +122,9 @@ int procops_find(const char *value, char end, pid_t *found, int room);
 // A file in memory of the given size for the table; -1 and errno on failure.
 int procops_table_fd(size_t size);
 
+// Finds the processes that are about to become zombies; it returns how many there are.
+int procops_exiting(pid_t *found, int room);
+
 // The number of processes in a group that are not zombies.
 int procops_members(pid_t group);
 

@@ -234,3 +234,51 @@ func TestSurviveNeedsANameAndAToken(t *testing.T) {
 		}
 	}
 }
+
+// TestSweepAwaitsWhoIsEnding: a process that somebody else has killed is not gone while
+// its memory is being freed, which takes a while for a large one: it holds its lock, and
+// cannot be known by its marker any more.
+func TestSweepAwaitsWhoIsEnding(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	const program = `import fcntl, sys, time
+f = open(sys.argv[1], "w")
+fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+m = bytearray(b"x") * (300 << 20)
+print("up", flush=True)
+time.sleep(1000)`
+	const token = "ending"
+	h := newTestHost(t, HostOptions{RunToken: token})
+	for range 5 {
+		up := make(chan struct{}, 1)
+		p, err := h.Start(Spec{Argv: []string{"python3", "-c", program, path}, Output: func(l Line) {
+			if string(l.Text) == "up" {
+				up <- struct{}{}
+			}
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-up:
+		case <-p.Exited():
+			t.Fatalf("it has ended with %s", p.Exit().Text())
+		}
+		if err := syscall.Kill(p.PID(), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Sweep(token); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+			t.Error("all is swept, and one still holds its lock")
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		<-p.Gone()
+	}
+}
