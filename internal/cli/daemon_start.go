@@ -137,9 +137,13 @@ func startDaemons(ctx context.Context, io IO, a *app.App, ids []daemon.ID, words
 	started, running := 0, error(nil)
 	for _, id := range ids {
 		if by, runs := a.Config.Daemon.RunningBy(id, a.StateDir); runs {
-			running = fault.New(fault.Conflict, "daemon %q already runs (pid %d)", id, by.PID).
+			where := fmt.Sprintf("pid %d", by.PID)
+			if by.PID == 0 {
+				where = "in a supervisor"
+			}
+			running = fault.New(fault.Conflict, "daemon %q already runs (%s)", id, where).
 				WithHint("`procops daemon status %s` shows it", id.Name)
-			if _, err := fmt.Fprintf(io.Stdout, "%s: runs already (pid %d)\n", id, by.PID); err != nil {
+			if _, err := fmt.Fprintf(io.Stdout, "%s: runs already (%s)\n", id, where); err != nil {
 				return err
 			}
 			continue

@@ -62,7 +62,7 @@ func (v daemonsView) picture(ctx context.Context) (text []byte, worst int, err e
 			return nil, 0, err
 		}
 		switch {
-		case all[i].PID == 0:
+		case !all[i].Running:
 			worst = 2
 		case all[i].Failing():
 			worst = max(worst, 1)
@@ -86,7 +86,7 @@ func (v daemonsView) print(out *bytes.Buffer, all []daemon.Status) error {
 	now := time.Now()
 	for _, s := range all {
 		var pid, up, next, last, took, instance string
-		if s.PID != 0 {
+		if s.Running {
 			pid, up = strconv.Itoa(s.PID), span(now.Sub(s.Began))
 		}
 		if !s.Next.IsZero() && s.State == daemon.StateWaiting {
@@ -125,6 +125,7 @@ type daemonView struct {
 	Instance int       `json:"instance,omitempty"`
 	State    string    `json:"state"`
 	PID      int       `json:"pid,omitempty"`
+	Hosted   bool      `json:"hosted,omitempty"`
 	Began    time.Time `json:"began,omitzero"`
 	Turns    uint64    `json:"turns"`
 	Failures int       `json:"failures"`
@@ -138,7 +139,7 @@ type daemonView struct {
 
 func newDaemonView(s daemon.Status) daemonView {
 	v := daemonView{
-		Name: s.Name, Context: s.Context, Instance: s.Instance, State: string(s.State), PID: s.PID, Began: s.Began,
+		Name: s.Name, Context: s.Context, Instance: s.Instance, State: string(s.State), PID: s.PID, Hosted: s.Hosted, Began: s.Began,
 		Turns: s.Turns, Failures: s.Failures, Next: s.Next, Reason: s.Reason, Killed: s.Killed, Pidfile: s.Pidfile, Log: s.Log,
 	}
 	if !s.Last.Started.IsZero() {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 
 	"procops/internal/fault"
 	"procops/internal/flock"
@@ -19,19 +20,20 @@ import (
 
 // pidfile is the file that says which process is the daemon. The kernel's lock on it,
 // and nothing that stands in it, decides who is: so one that is left behind, empty or
-// garbage is in nobody's way. Its first line is the pid, for other programs; the second
-// tells the process from others that get the same pid.
+// garbage is in nobody's way. It has the pid and nothing else, because people write
+// kill $(cat FILE); it is empty where the daemon has no process of its own.
 type pidfile struct {
 	path string
 	file *os.File
 }
 
 // maxPidfile is how many bytes of a pidfile are read.
-const maxPidfile = 256
+const maxPidfile = 64
 
-// claim takes the pidfile for this process. The error is a fault.Conflict if another
-// daemon has it, or if the file is another user's.
-func claim(path string) (*pidfile, error) {
+// claim takes the pidfile for this process, or with pid 0 for a daemon that has none of
+// its own. The error is a fault.Conflict if another daemon has it, or if the file is
+// another user's.
+func claim(path string, pid int) (*pidfile, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // other programs may read who runs
 		return nil, fmt.Errorf("cannot make the directory of the pidfile: %w", err)
 	}
@@ -49,7 +51,7 @@ func claim(path string) (*pidfile, error) {
 			_ = f.Close()
 			continue
 		}
-		if err := p.write(); err != nil {
+		if err := p.write(pid); err != nil {
 			return nil, errors.Join(fmt.Errorf("cannot write pidfile %q: %w", path, err), f.Close())
 		}
 		return p, nil
@@ -110,13 +112,24 @@ func belongsTo(path string, info fs.FileInfo) error {
 		WithHint("if that user does not run this daemon any more, remove the file")
 }
 
+// How long a lock may be somebody's who only looks whether there is a daemon.
+const (
+	lookPatience = 50 * time.Millisecond
+	lookPause    = 2 * time.Millisecond
+)
+
 // lock takes the lock. It returns false if the file is not at its path any more.
 func (p *pidfile) lock() (current bool, err error) {
-	err = flock.Try(p.file)
+	for begun := time.Now(); ; time.Sleep(lookPause) {
+		err = flock.Try(p.file)
+		if !errors.Is(err, flock.ErrTaken) || proc.Runs(readPID(p.file)) || time.Since(begun) > lookPatience {
+			break
+		}
+	}
 	if errors.Is(err, flock.ErrTaken) {
 		running := "it already runs"
-		if id, ok := readIdentity(p.file); ok {
-			running += fmt.Sprintf(" (pid %d)", id.PID)
+		if pid := readPID(p.file); pid != 0 {
+			running += fmt.Sprintf(" (pid %d)", pid)
 		}
 		return false, fault.New(fault.Conflict, "%s: it has pidfile %q", running, p.path)
 	}
@@ -137,12 +150,11 @@ func (p *pidfile) current() bool {
 }
 
 // write says who has the file.
-func (p *pidfile) write() error {
-	id, err := proc.Identify(os.Getpid())
-	if err != nil {
-		return err
+func (p *pidfile) write(pid int) error {
+	var text []byte
+	if pid != 0 {
+		text = fmt.Appendf(nil, "%d\n", pid)
 	}
-	text := fmt.Appendf(nil, "%d\n%d %s\n", id.PID, id.Start, id.Boot)
 	if _, err := p.file.WriteAt(text, 0); err != nil {
 		return err
 	}
@@ -158,22 +170,29 @@ func (p *pidfile) release() error {
 	return errors.Join(err, p.file.Close())
 }
 
-// runningBy returns the process that a pidfile names, if that process still runs.
-func runningBy(path string) (proc.Identity, bool) {
+// holder returns whether a daemon has the pidfile, and its pid; 0 if it has no process of
+// its own.
+func holder(path string) (pid int, held bool) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return proc.Identity{}, false
+		return 0, false
 	}
 	defer func() { _ = f.Close() }()
-	id, ok := readIdentity(f)
-	return id, ok && id.Alive()
+	if err := flock.TryShared(f); err == nil || !errors.Is(err, flock.ErrTaken) {
+		return 0, false
+	}
+	return readPID(f), true
 }
 
-func readIdentity(f *os.File) (id proc.Identity, ok bool) {
+// readPID returns the pid in a pidfile; 0 if there is none.
+func readPID(f *os.File) int {
 	text, err := io.ReadAll(io.NewSectionReader(f, 0, maxPidfile))
 	if err != nil {
-		return id, false
+		return 0
 	}
-	n, err := fmt.Fscan(bytes.NewReader(text), &id.PID, &id.Start, &id.Boot)
-	return id, err == nil && n == 3
+	pid, err := strconv.Atoi(string(bytes.TrimSpace(text)))
+	if err != nil || pid < 0 {
+		return 0
+	}
+	return pid
 }

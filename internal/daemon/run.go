@@ -30,6 +30,8 @@ type Deps struct {
 	Output func(proc.Stream, []byte)
 	// Beat tells a heartbeat of a turn: ok, or why it has failed. It may block.
 	Beat func(ctx context.Context, heartbeat string, ok bool, message string) error
+	// Hosted says that the process does other things as well: it is not the daemon.
+	Hosted bool
 	// Once ends the daemon after its first turn, which begins at once.
 	Once bool
 	// Reload returns the config as it is now; nil: the config does not change.
@@ -122,7 +124,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 
 // open takes and opens all that the daemon needs.
 func (d *Daemon) open(ctx context.Context) (err error) {
-	if d.pidfile, err = claim(d.common.PidfilePath(d.id, d.deps.StateDir)); err != nil {
+	if d.pidfile, err = claim(d.common.PidfilePath(d.id, d.deps.StateDir), d.ownPID()); err != nil {
 		return err
 	}
 	if d.logs, err = openLogs(d.common, d.id, d.deps); err != nil {
@@ -141,6 +143,14 @@ func (d *Daemon) open(ctx context.Context) (err error) {
 	}
 	d.known = record{by: id, began: time.Now(), turn: former.turn}
 	return nil
+}
+
+// ownPID returns the pid of the daemon; 0 if it has no process of its own.
+func (d *Daemon) ownPID() int {
+	if d.deps.Hosted {
+		return 0
+	}
+	return os.Getpid()
 }
 
 // closePatience is how long the records and logs may take at the end.

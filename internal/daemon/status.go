@@ -13,8 +13,10 @@ import (
 // Status is a daemon as others see it.
 type Status struct {
 	ID
-	State    State     // stopped unless it runs
-	PID      int       // 0 when it does not run
+	State    State // stopped unless it runs
+	Running  bool
+	PID      int       // of who runs it; 0 when it does not run
+	Hosted   bool      // it is part of a supervisor and has no process of its own
 	Began    time.Time // of its present or last life
 	Turns    uint64    // in that life
 	Failures int       // turns in a row
@@ -61,12 +63,13 @@ func (c Config) Look(ctx context.Context, st *store.Store, id ID, stateDir strin
 		return s, err
 	}
 	s.Began, s.Turns, s.Failures, s.Last, s.Reason = r.began, r.turns, r.failures, r.turn, r.reason
-	by, running := runningBy(s.Pidfile)
+	pid, running := holder(s.Pidfile)
+	s.Running, s.Hosted = running, running && pid == 0
 	switch {
-	case running && by == r.by:
-		s.State, s.PID, s.Next = r.state, by.PID, r.next
+	case running && (pid == r.by.PID || pid == 0) && r.by.Alive():
+		s.State, s.PID, s.Next = r.state, r.by.PID, r.next
 	case running: // it has just begun
-		s.State, s.PID, s.Reason = StateWaiting, by.PID, ""
+		s.State, s.PID, s.Reason = StateWaiting, pid, ""
 	case known && r.state != StateStopped:
 		s.Killed, s.Reason = true, "it was killed"
 	}
@@ -79,13 +82,17 @@ func History(ctx context.Context, st *store.Store, id ID, since time.Time, limit
 	return loadTurns(ctx, st, id, since, limit)
 }
 
-// Signal sends a signal to a daemon. The error is a fault.NotFound if it does not run.
+// Signal sends a signal to a daemon. The error is a fault.NotFound if it does not run, a
+// fault.Conflict if it has no process of its own.
 func (c Config) Signal(id ID, stateDir string, sig proc.Signal) (proc.Identity, error) {
-	path := c.PidfilePath(id, stateDir)
-	by, running := runningBy(path)
-	if !running {
+	by, running := c.RunningBy(id, stateDir)
+	switch {
+	case !running:
 		return by, fault.New(fault.NotFound, "daemon %q does not run", id).
 			WithHint("`procops daemon start %s` starts it", id.Name)
+	case by.PID == 0:
+		return by, fault.New(fault.Conflict, "daemon %q is part of a supervisor", id).
+			WithHint("`procops supervise stop|restart|signal daemon.%s`, `procops supervise reload`", id.Name)
 	}
 	if err := by.Signal(sig); err != nil {
 		return by, fault.Wrap(fault.Failure, err, "cannot send signal %s to daemon %q (pid %d)", sig, id, by.PID)
@@ -93,9 +100,15 @@ func (c Config) Signal(id ID, stateDir string, sig proc.Signal) (proc.Identity, 
 	return by, nil
 }
 
-// RunningBy returns the process that runs a daemon; false if none does.
-func (c Config) RunningBy(id ID, stateDir string) (proc.Identity, bool) {
-	return runningBy(c.PidfilePath(id, stateDir))
+// RunningBy returns whether a daemon runs, and the process; the zero Identity if it has
+// none of its own.
+func (c Config) RunningBy(id ID, stateDir string) (by proc.Identity, running bool) {
+	pid, held := holder(c.PidfilePath(id, stateDir))
+	if !held || pid == 0 {
+		return by, held
+	}
+	by, err := proc.Identify(pid)
+	return by, err == nil
 }
 
 // Rhythm says when turns start, for people.

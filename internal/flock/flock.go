@@ -23,6 +23,10 @@ func Open(path string) (*os.File, error) {
 // Try takes the lock if it is free, and otherwise fails with ErrTaken.
 func Try(f *os.File) error { return lock(f, syscall.LOCK_EX|syscall.LOCK_NB) }
 
+// TryShared takes the lock together with others who do, if nobody has it alone, and
+// otherwise fails with ErrTaken.
+func TryShared(f *os.File) error { return lock(f, syscall.LOCK_SH|syscall.LOCK_NB) }
+
 // Wait takes the lock as soon as it is free. Nothing cuts the wait short: who
 // may lose patience waits in a goroutine, on a descriptor of its own.
 func Wait(f *os.File) error { return lock(f, syscall.LOCK_EX) }
