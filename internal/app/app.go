@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	_ "time/tzdata" // for machines without the zones of the world; their own have precedence
 
 	"procops/internal/config"
+	"procops/internal/daemon"
 	"procops/internal/event"
 	"procops/internal/proc"
 	"procops/internal/store"
@@ -35,8 +37,9 @@ type App struct {
 	getenv   func(string) (string, bool)
 	brief    bool
 	store    *store.Store
-	host     *proc.Host // of the supervised processes
-	lock     *os.File   // held by the one supervisor of the state directory
+	host     *proc.Host                    // of the supervised processes
+	lock     *os.File                      // held by the one supervisor of the state directory
+	hosted   atomic.Pointer[daemon.Config] // of the services of the tree
 	teardown teardown
 }
 

@@ -37,6 +37,9 @@ func (s *Supervisor) Reload(ctx context.Context, dryRun bool) (supervise.Plan, e
 	if err := a.checkTree(cfg); err != nil {
 		return supervise.Plan{}, err
 	}
+	if !dryRun {
+		a.hosted.Store(&cfg.Daemon) // before the first service is started anew
+	}
 	plan, err := s.Supervisor.Reload(ctx, cfg.Supervise, dryRun)
 	if err == nil {
 		plan.Ignored = append(plan.Ignored, a.fixed(cfg)...)

@@ -101,6 +101,7 @@ func (a *App) rehearse(ctx context.Context) error {
 // has its lock.
 func (a *App) newSupervisor(ctx context.Context, opt SuperviseOptions, former *handover) (*supervise.Supervisor, error) {
 	cfg := a.Config.Supervise
+	a.hosted.Store(&a.Config.Daemon)
 	if err := a.checkTree(a.Config); err != nil {
 		return nil, err
 	}
@@ -132,7 +133,7 @@ func (a *App) newSupervisor(ctx context.Context, opt SuperviseOptions, former *h
 		Host: host, Store: st, Bus: a.Bus, Log: opt.Log,
 		StateDir: a.StateDir, RunToken: token, LogDir: a.LogDir(), Config: a.Config.Path(),
 		Env: a.childEnv(), Output: opt.Output, Handover: tree,
-		PushTask: a.pushTask, SubmitJob: a.submitJob,
+		PushTask: a.pushTask, SubmitJob: a.submitJob, NewService: a.newService(opt.Log),
 	})
 }
 
@@ -161,7 +162,7 @@ func (a *App) childEnv() []string {
 
 // checkTree refuses a config whose tree cannot be run on this machine.
 func (a *App) checkTree(cfg *config.Config) error {
-	if len(cfg.Supervise.Process) == 0 {
+	if len(cfg.Supervise.Expanded().Process) == 0 && len(cfg.Supervise.Process) == 0 {
 		return fault.New(fault.Usage, "there is nothing to supervise: %s", a.configName()).
 			WithHint("`procops config init` writes a starter config with a [supervise.process.NAME] section")
 	}

@@ -124,7 +124,10 @@ func (d describer) process(name, what string, data eventData) (notice, bool) {
 		if data.Reason != "" {
 			how = data.Reason
 		}
-		return notice{fmt.Sprintf("%s, pid %d", how, data.PID), dim}, true
+		if data.PID != 0 { // a service has no process of its own
+			how += fmt.Sprintf(", pid %d", data.PID)
+		}
+		return notice{how, dim}, true
 	case supervise.StateRunning:
 		return notice{"ready", dim}, d.probed(name)
 	case supervise.StateBackoff:

@@ -123,17 +123,8 @@ func conductDaemon(d *daemon.Daemon, signals <-chan os.Signal, over <-chan struc
 		case <-over:
 			return
 		}
-		switch got {
-		case syscall.SIGQUIT:
-			d.Quit()
-		case syscall.SIGTERM, syscall.SIGINT:
-			d.Stop()
-		case syscall.SIGHUP:
-			d.Reload()
-		case syscall.SIGUSR1:
-			d.User1()
-		case syscall.SIGUSR2:
-			d.User2()
+		if sig, ok := got.(syscall.Signal); ok {
+			d.Signal(sig)
 		}
 	}
 }

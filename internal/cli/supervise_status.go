@@ -202,11 +202,13 @@ func (v statusView) print(w stdio.Writer, status supervise.Status) error {
 
 func statusRow(p supervise.ProcessStatus, now time.Time) []string {
 	row := []string{p.Name, string(p.State), "", "", strconv.Itoa(p.Restarts), "", "", "", lastExit(p)}
-	if p.PID == 0 {
+	if p.Started.IsZero() {
 		return row
 	}
-	row[2], row[3] = strconv.Itoa(p.PID), span(now.Sub(p.Started))
-	row[5], row[6] = cpuTime(p.CPU), memory(p.Memory)
+	row[3] = span(now.Sub(p.Started))
+	if p.PID != 0 { // otherwise it is a service, which is part of the supervisor
+		row[2], row[5], row[6] = strconv.Itoa(p.PID), cpuTime(p.CPU), memory(p.Memory)
+	}
 	row[7] = "no"
 	if p.Ready {
 		row[7] = "yes"

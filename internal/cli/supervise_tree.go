@@ -207,6 +207,9 @@ func supervisePIDCommand(io IO) *cli.Command {
 			if len(found) != 1 || found[0].Name != names[0] {
 				return fault.New(fault.Usage, "%q is a group", names[0]).WithHint("`procops supervise status %s` shows its processes", names[0])
 			}
+			if found[0].PID == 0 && !found[0].Started.IsZero() {
+				return fault.New(fault.Failure, "%q has no process of its own: it runs in the supervisor (pid %d)", names[0], status.PID)
+			}
 			if found[0].PID == 0 {
 				return fault.New(fault.Failure, "%q does not run: it is %s", names[0], inState(found[0].State))
 			}

@@ -82,6 +82,7 @@ func (l *loader) config(path string, doc document) (*Config, error) {
 			problems.report(p)
 		}
 	})
+	cfg.Supervise.Hosted = hostedDaemons(cfg.Daemon)
 	problems.nextStage()
 	if !l.broken {
 		bind.Check(cfg, doc.root, problems.report)

@@ -17,7 +17,14 @@ import (
 // the programs of commands, found in the way in which they will be, the users to run
 // them as, the CPUs to run them on and the files that they are given. The error is
 // an *Error.
-func (c *Config) CheckPrograms() error { return c.check((*machine).tree, (*machine).tasks) }
+func (c *Config) CheckPrograms() error {
+	return c.check((*machine).tree, (*machine).daemons, (*machine).tasks)
+}
+
+// CheckDaemonPrograms is CheckPrograms for one daemon alone.
+func (c *Config) CheckDaemonPrograms(name string) error {
+	return c.check(func(m *machine) { m.daemon(name) })
+}
 
 // CheckTreePrograms is CheckPrograms for the supervised tree alone.
 func (c *Config) CheckTreePrograms() error { return c.check((*machine).tree) }
@@ -46,12 +53,36 @@ func (m *machine) tree() {
 	expanded := c.Supervise.Expanded()
 	for _, name := range slices.Sorted(maps.Keys(expanded.Process)) {
 		p := expanded.Process[name]
+		if p.IsService() {
+			m.daemon(m.cfg.daemonOf(name))
+			continue
+		}
 		m.process(p.Origin(name), p)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Supervise.Group)) {
 		g := c.Supervise.Group[name]
 		m.links(g.OnFail, "supervise", "group", name, "on_fail")
 		m.links(g.OnPass, "supervise", "group", name, "on_pass")
+	}
+}
+
+func (m *machine) daemons() {
+	for _, name := range m.cfg.Daemon.Names() {
+		m.daemon(name)
+	}
+}
+
+// daemon checks a daemon. What has to be filled in for its place is looked for when it
+// runs.
+func (m *machine) daemon(name string) {
+	d := m.cfg.Daemon.Daemons[name]
+	at := []string{"daemon", name}
+	if !strings.Contains(strings.Join(d.Command[:min(1, len(d.Command))], "")+d.Dir, "{{") {
+		m.command(d.Command, d.Dir, m.environment(nil, d.Env), append(at, "command")...)
+	}
+	m.user(d.User, d.Group, d.Groups, at)
+	if err := d.CPUs.Check(); err != nil {
+		m.report(append(at, "cpus"), "%w", err)
 	}
 }
 
@@ -88,7 +119,7 @@ func (m *machine) process(name string, p supervise.ProcessConfig) {
 	}
 	m.links(p.OnFail, append(at, "on_fail")...)
 	m.links(p.OnPass, append(at, "on_pass")...)
-	m.user(&p, at)
+	m.user(p.User, p.Group, p.Groups, at)
 	if err := p.CPUs.Check(); err != nil {
 		m.report(append(at, "cpus"), "%w", err)
 	}
@@ -113,17 +144,17 @@ func (m *machine) command(command proc.Command, dir string, env []string, at ...
 	}
 }
 
-func (m *machine) user(p *supervise.ProcessConfig, at []string) {
-	if p.User != "" || p.Group != "" {
+func (m *machine) user(user, group string, groups, at []string) {
+	if user != "" || group != "" {
 		key := "user"
-		if p.User == "" {
+		if user == "" {
 			key = "group"
 		}
-		if _, err := proc.LookupUser(p.User, p.Group); err != nil {
+		if _, err := proc.LookupUser(user, group); err != nil {
 			m.report(append(at, key), "%w", err)
 		}
 	}
-	for i, group := range p.Groups {
+	for i, group := range groups {
 		if _, err := proc.LookupGroup(group); err != nil {
 			m.report(append(at, "groups", strconv.Itoa(i)), "%w", err)
 		}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"procops/internal/fault"
@@ -14,6 +16,7 @@ import (
 func (d *Daemon) tellState(reason string) {
 	d.known.state, d.known.reason = d.state, reason
 	now := d.known
+	d.seen.Store(&now)
 	d.journal.note(func(p *page) { p.state = &now })
 }
 
@@ -113,3 +116,19 @@ func (s Section) checkInstance(id *ID) error {
 
 // Names returns the names of the daemons, sorted.
 func (c Config) Names() []string { return slices.Sorted(maps.Keys(c.Daemons)) }
+
+// Hosted returns which daemon is meant by NAME, or NAME-N for an instance. The error is a
+// fault.NotFound.
+func (c Config) Hosted(name string) (ID, error) {
+	if s, known := c.Daemons[name]; known {
+		return ID{Name: name, Context: c.contextOf(s)}, nil
+	}
+	if dash := strings.LastIndexByte(name, '-'); dash > 0 {
+		n, err := strconv.Atoi(name[dash+1:])
+		if s, known := c.Daemons[name[:dash]]; known && err == nil {
+			return ID{Name: name[:dash], Context: c.contextOf(s), Instance: n}, nil
+		}
+	}
+	_, err := c.Find(name)
+	return ID{}, err
+}

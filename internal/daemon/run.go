@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -16,6 +18,7 @@ import (
 	"procops/internal/runner"
 	"procops/internal/states"
 	"procops/internal/store"
+	"procops/internal/unit"
 )
 
 // Deps is what a daemon needs of the rest of procops.
@@ -67,10 +70,12 @@ type Daemon struct {
 	beats    *beats
 	hooks    sync.WaitGroup // commands of on_usr1 and on_usr2
 	known    record
-	timer    *time.Timer // until the next turn
-	over     chan Turn   // gets the turn under way
+	seen     atomic.Pointer[record] // known, for others
+	timer    *time.Timer            // until the next turn
+	over     chan Turn              // gets the turn under way
 	stopTurn context.CancelFunc
 	begun    bool
+	outgrew  bool    // it has ended because of its memory
 	fresh    *Config // what a reload has brought and the next turn brings into effect
 }
 
@@ -97,6 +102,32 @@ func New(cfg Config, id ID, deps Deps) (*Daemon, error) {
 
 // Last returns the newest turn. It is called after Run.
 func (d *Daemon) Last() Turn { return d.known.turn }
+
+// Outgrown reports whether the daemon has ended because of its memory, so that whoever
+// runs it starts it afresh. It is called after Run.
+func (d *Daemon) Outgrown() bool { return d.outgrew }
+
+// Text says what the daemon does, in a line for people.
+func (d *Daemon) Text() string {
+	r := d.seen.Load()
+	if r == nil {
+		return ""
+	}
+	text := fmt.Sprintf("%d turns", r.turns)
+	if r.turns == 1 {
+		text = "1 turn"
+	}
+	switch {
+	case r.state != StateWaiting:
+		text += ", one under way"
+	case !r.next.IsZero():
+		text += ", next in " + unit.Duration(max(0, time.Until(r.next)).Round(time.Millisecond)).String()
+	}
+	if r.failures > 0 {
+		text += fmt.Sprintf(", %d failures in a row: %s", r.failures, r.turn.Message)
+	}
+	return text
+}
 
 // ID says which daemon it is.
 func (d *Daemon) ID() ID { return d.id }
@@ -379,6 +410,7 @@ func (s Section) memoryTooLarge(used int64) bool {
 
 // outgrown ends the daemon because of its memory.
 func (d *Daemon) outgrown() {
+	d.outgrew = true
 	d.end(TriggerFinish, fmt.Sprintf("a turn has used %s, more than %g %% of the memory_limit of %s",
 		bytesText(d.worker.usage()), d.cfg.MemoryThreshold, bytesText(d.cfg.MemoryLimit.Bytes())))
 }
@@ -409,6 +441,23 @@ func (d *Daemon) order(do func()) {
 	select {
 	case d.orders <- do:
 	case <-d.done:
+	}
+}
+
+// Signal does what a signal asks for: QUIT Quit, TERM and INT Stop, HUP Reload, USR1 and
+// USR2 what is configured; others do nothing.
+func (d *Daemon) Signal(sig syscall.Signal) {
+	switch sig {
+	case syscall.SIGQUIT:
+		d.Quit()
+	case syscall.SIGTERM, syscall.SIGINT:
+		d.Stop()
+	case syscall.SIGHUP:
+		d.Reload()
+	case syscall.SIGUSR1:
+		d.User1()
+	case syscall.SIGUSR2:
+		d.User2()
 	}
 }
 

@@ -18,6 +18,8 @@ type Config struct {
 	LogDir   string                   `toml:"log_dir" path:"true" doc:"directory of the processes' log files; default: logs/ in the state directory"`
 	Process  map[string]ProcessConfig `toml:"process" doc:"the processes, by name"`
 	Group    map[string]GroupConfig   `toml:"group" doc:"the groups, by name; groups and processes share their names"`
+
+	Hosted map[string]Hosted // services that lists of children may name, such as "daemon.report"; they are in the tree only then
 }
 
 // ProcessConfig is a section [supervise.process.NAME].
@@ -54,7 +56,8 @@ type ProcessConfig struct {
 	Limits       launch.Limits      `toml:"limits" doc:"resource limits (setrlimit), of each single process; the section cgroup has those of all together"`
 	Cgroup       *CgroupConfig      `toml:"cgroup" doc:"a cgroup (v2) of its own: limits of all its processes together, and a stop that nothing in it escapes. What this machine does not offer is replaced by resource limits, with a warning"`
 
-	which instance // of an expanded config
+	which  instance // of an expanded config
+	hosted hosted   // likewise
 }
 
 // GroupConfig is a section [supervise.group.NAME].

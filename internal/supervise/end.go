@@ -66,6 +66,9 @@ func (s *Supervisor) gone(p *process, number int) {
 // judge says whether a run that has ended was a failure.
 func (p *process) judge(r *run) (Failure, bool) {
 	exit := r.child.Exit()
+	if r.failure == "" {
+		r.failure = failureOf(r.child)
+	}
 	f := Failure{
 		Process: p.name, Command: p.cfg.Command.String(), PID: r.child.PID(),
 		Code: exit.ShellCode(), Text: exit.Text(), Time: time.Now(),

@@ -130,7 +130,28 @@ func (s *Supervisor) endUpgrade(u *upgrade, why error) {
 	}
 	s.upgrade = nil
 	s.listenAgain(u)
+	for _, p := range s.tree.processes {
+		if p.cfg.hosted.is() {
+			s.tryStart(p)
+		}
+	}
 	u.done <- why
+}
+
+// endServices has the services end for an upgrade, each when it loses nothing by it or
+// its time is over; they begin again afterwards. It reports whether any runs.
+func (s *Supervisor) endServices() (any bool) {
+	for _, p := range s.tree.processes {
+		if p.run == nil || !p.cfg.hosted.is() {
+			continue
+		}
+		any = true
+		if !p.halt && !p.run.ladder && p.state.Up() {
+			p.run.signal, p.again = proc.Signal(syscall.SIGQUIT), p.wanted
+			s.halt([]*process{p})
+		}
+	}
+	return any
 }
 
 // tryUpgrade takes the next step of an upgrade, if the tree lets it.
@@ -140,7 +161,7 @@ func (s *Supervisor) tryUpgrade() {
 	case u == nil || u.pausing:
 	case s.stopping:
 		s.endUpgrade(u, onItsWayDown("upgrade"))
-	case !s.quiet():
+	case s.endServices(), !s.quiet():
 		s.listenAgain(u)
 	case !s.pauseRuns(u):
 		s.handOver(u)
@@ -247,7 +268,9 @@ func (s *Supervisor) replace(u *upgrade) error {
 	var children []*proc.Process
 	for _, p := range s.tree.processes {
 		if p.run != nil {
-			children = append(children, p.run.child)
+			if c, is := p.run.child.(*proc.Process); is { // services have been ended
+				children = append(children, c)
+			}
 		}
 	}
 	host, release, err := s.deps.Host.Hold(children)

@@ -34,7 +34,7 @@ func (c *Config) Expanded() Config { return c.expand(nil) }
 // reports, the one that the config declares is there.
 func (c *Config) expand(counts map[string]int) Config {
 	out := *c
-	if len(c.scalable()) == 0 {
+	if len(c.scalable()) == 0 && len(c.placedServices()) == 0 {
 		return out
 	}
 	out.Process, out.Group = map[string]ProcessConfig{}, map[string]GroupConfig{}
@@ -55,6 +55,7 @@ func (c *Config) expand(counts map[string]int) Config {
 		out.Group[n] = g
 	}
 	maps.Copy(out.Group, c.Group)
+	out.addHosted()
 	return out
 }
 

@@ -10,7 +10,7 @@ import (
 
 // run is one life of a process in the kernel.
 type run struct {
-	child    *proc.Process
+	child    child
 	spec     proc.Spec // by which it was started, without the channel
 	began    time.Time
 	ready    bool
@@ -44,7 +44,7 @@ type said struct {
 	strangers int // messages of others
 }
 
-func newRun(child *proc.Process, spec proc.Spec) *run {
+func newRun(child child, spec proc.Spec) *run {
 	return &run{child: child, spec: spec, began: child.Started(), inspection: func() {}}
 }
 

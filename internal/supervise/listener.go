@@ -1,16 +1,12 @@
 package supervise
 
-import (
-	"sync"
-
-	"procops/internal/proc"
-)
+import "sync"
 
 // listener hears what a run says over its channel, in a goroutine of its own. The
 // nil listener is that of a run without a channel.
 type listener struct {
 	ch    channel
-	child *proc.Process
+	child child
 	hear  func(notice)
 
 	mu      sync.Mutex    // between those who pause it and the end of the run
@@ -36,7 +32,7 @@ type handedChannel struct {
 }
 
 // listen begins to hear what a run says.
-func (s *Supervisor) listen(p *process, number int, child *proc.Process, ch channels) listeners {
+func (s *Supervisor) listen(p *process, number int, child child, ch channels) listeners {
 	hear := func(n notice) { s.post(func() { s.heard(p, number, n) }) }
 	return listeners{
 		ready: newListener(child, ch.ready, hear),
@@ -48,7 +44,7 @@ func (s *Supervisor) listen(p *process, number int, child *proc.Process, ch chan
 }
 
 // newListener begins to hear what a run says over one channel, which may be nil.
-func newListener(child *proc.Process, ch channel, hear func(notice)) *listener {
+func newListener(child child, ch channel, hear func(notice)) *listener {
 	if ch == nil {
 		return nil
 	}

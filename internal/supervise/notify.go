@@ -139,7 +139,7 @@ func (n *notifySocket) finish() {
 
 // listen reads messages until there is an empty one from procops itself. The descriptors that come with a message are
 // closed when it has been heard: BARRIER=1 brings one for its sender to wait for.
-func (n *notifySocket) listen(child *proc.Process, hear func(notice)) (over bool) {
+func (n *notifySocket) listen(child child, hear func(notice)) (over bool) {
 	message := make([]byte, maxMessage)
 	control := make([]byte, syscall.CmsgSpace(syscall.SizeofUcred)+syscall.CmsgSpace(maxDescriptors*4))
 	defer func() {

@@ -77,7 +77,7 @@ func (n *notifyPipe) discard() {
 
 // listen reads until the newline. Then it closes the pipe, as s6 does: what
 // a process writes afterwards nobody would read.
-func (n *notifyPipe) listen(_ *proc.Process, hear func(notice)) (over bool) {
+func (n *notifyPipe) listen(_ child, hear func(notice)) (over bool) {
 	if n.theirs != nil {
 		_ = n.theirs.Close() // the process has its own by now, and is to be the last that holds it
 		n.theirs = nil

@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -121,6 +122,30 @@ func (o *output) lines(batch []proc.Line) {
 	}
 	for _, l := range batch {
 		o.tell(l)
+	}
+}
+
+// bytes returns what takes output as it comes, from one goroutine for each stream.
+func (o *output) bytes() func(proc.Stream, []byte) {
+	rests := map[proc.Stream][]byte{proc.Stdout: nil, proc.Stderr: nil}
+	var mu sync.Mutex
+	return func(stream proc.Stream, data []byte) {
+		mu.Lock()
+		rest := append(rests[stream], data...)
+		end := bytes.LastIndexByte(rest, '\n') + 1
+		if end == 0 && len(rest) >= proc.MaxLine {
+			end = len(rest)
+		}
+		rests[stream] = slices.Clone(rest[end:])
+		mu.Unlock()
+		now := time.Now()
+		var batch []proc.Line
+		for text := range bytes.Lines(rest[:end]) {
+			batch = append(batch, proc.Line{Time: now, Stream: stream, Text: bytes.TrimSuffix(text, []byte{'\n'})})
+		}
+		if len(batch) > 0 {
+			o.lines(batch)
+		}
 	}
 }
 

@@ -63,6 +63,9 @@ func (p *process) status() ProcessStatus {
 	if p.run != nil {
 		st.PID, st.Started, st.Ready = p.run.child.PID(), p.run.began, p.run.ready
 		st.Said, st.Alive, st.Watchdog = p.run.said.Said, p.alive(), p.run.watchdog.status()
+		if c, is := p.run.child.(*served); is {
+			st.StatusText = c.service.Status()
+		}
 	}
 	return st
 }

@@ -17,7 +17,7 @@ type channel interface {
 	// listen tells hear what the process says, until finish is called or there is
 	// nothing more to hear; then it closes the channel and returns true. It returns
 	// false when pause was called.
-	listen(child *proc.Process, hear func(notice)) (over bool)
+	listen(child child, hear func(notice)) (over bool)
 	// finish ends listen, which first hears what has been said so far.
 	finish()
 	// pause ends listen; what is said from then on waits. resume comes before the next
@@ -115,7 +115,7 @@ func (*logChannel) handed() handedChannel { return handedChannel{} }
 
 func (*logChannel) discard() {}
 
-func (l *logChannel) listen(_ *proc.Process, hear func(notice)) (over bool) {
+func (l *logChannel) listen(_ child, hear func(notice)) (over bool) {
 	over = true
 	select {
 	case <-l.matched:

@@ -36,6 +36,9 @@ type Deps struct {
 	// are called from goroutines of their own; nil: such links fail.
 	PushTask  func(ctx context.Context, t TaskLink, payload []byte) error
 	SubmitJob func(ctx context.Context, j JobLink, payload []byte) error
+
+	// NewService makes a service of the config's Hosted, or the instance NAME-N of one.
+	NewService func(name string, calls ServiceCalls) (Service, error)
 }
 
 // inboxLength is how much news may wait for the loop before those who bring it

@@ -12,7 +12,7 @@ import (
 
 // tryStart starts p if it waits and what it depends on is there.
 func (s *Supervisor) tryStart(p *process) {
-	if p.state != StateWaiting || p.chain.busy() {
+	if p.state != StateWaiting || p.chain.busy() || p.cfg.hosted.is() && s.upgrade != nil {
 		return
 	}
 	missing := p.unmet()
@@ -90,6 +90,9 @@ func (s *Supervisor) specOf(p *process, pid int) proc.Spec {
 
 // startChild starts the child, with its channels.
 func (s *Supervisor) startChild(p *process) (*run, channels, error) {
+	if p.cfg.hosted.is() {
+		return s.serve(p)
+	}
 	spec, err := p.spec(s.deps.Env)
 	if err != nil {
 		return nil, channels{}, err

@@ -93,7 +93,7 @@ func (s *Supervisor) stopRun(name string, cfg StopConfig, r *run, first bool) er
 }
 
 // stopCommand runs the command that replaces the first signal.
-func (s *Supervisor) stopCommand(name string, cfg StopConfig, child *proc.Process) {
+func (s *Supervisor) stopCommand(name string, cfg StopConfig, child child) {
 	ctx, cancel := context.WithTimeout(s.ctx, cfg.Grace.Std())
 	defer cancel()
 	argv := slices.Clone(cfg.Command)

@@ -1,0 +1,218 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"syscall"
+	"time"
+
+	"procops/internal/fault"
+	"procops/internal/launch"
+	"procops/internal/proc"
+	"procops/internal/unit"
+)
+
+// A service runs inside procops in the place of a process: what it starts are children of
+// procops' own, and there is no process between. The tree treats it as any other.
+
+// Service is the inside of a service that is about to run.
+type Service interface {
+	// Run runs it until it has ended; an error is a failure.
+	Run() error
+	// Signal tells it what a signal would tell a process: TERM and INT to stop, QUIT to
+	// end when that loses nothing.
+	Signal(sig proc.Signal)
+	// Hurry kills what it is still stopping, or will be.
+	Hurry()
+	// Status says what it does, in a line for people.
+	Status() string
+}
+
+// ServiceCalls are what a service tells.
+type ServiceCalls struct {
+	Ready  func()                                // once
+	Output func(stream proc.Stream, data []byte) // bytes of its processes' output
+}
+
+// Hosted is a service in the config of the tree.
+type Hosted struct {
+	Instances   int           // of which each is a service; 0 and 1: one, without a number
+	Command     proc.Command  // what is shown as its command
+	Grace       unit.Duration // time to end
+	Fingerprint string        // changes with all that makes it run in another way
+}
+
+// config is how the tree treats a service.
+func (h Hosted) config(name string) ProcessConfig {
+	return ProcessConfig{
+		Command: h.Command, Autostart: true, Restart: RestartOnFailure, SuccessCodes: []int{0},
+		Backoff:      launch.Backoff{Initial: unit.Duration(time.Second), Factor: 2, Max: unit.Duration(time.Minute), Jitter: 0.1},
+		HealthyAfter: unit.Duration(10 * time.Second),
+		Ready:        ReadyConfig{Timeout: unit.Duration(time.Minute)},
+		Stop:         StopConfig{Signal: proc.Signal(syscall.SIGTERM), Grace: h.Grace},
+		Output:       OutputConfig{File: noFile},
+		hosted:       hosted{name: name, fingerprint: h.Fingerprint},
+	}
+}
+
+// hosted says which service a process is; the zero value: none.
+type hosted struct{ name, fingerprint string }
+
+func (h hosted) is() bool { return h.name != "" }
+
+// IsService reports whether c is a service, in an expanded config.
+func (c ProcessConfig) IsService() bool { return c.hosted.is() }
+
+// addHosted puts the services that have a place in the tree among the processes.
+func (c *Config) addHosted() {
+	for _, name := range c.placedServices() {
+		h := c.Hosted[name]
+		if h.Instances <= 1 {
+			c.Process[name] = h.config(name)
+			continue
+		}
+		g := GroupConfig{Strategy: OneForOne, Restart: RestartNever}
+		for n := range h.Instances {
+			one := instanceName(name, n+1)
+			g.Children = append(g.Children, one)
+			c.Process[one] = h.config(one)
+		}
+		c.Group[name] = g
+	}
+}
+
+// placedServices returns the services that some list of children names and that nothing
+// else is called.
+func (c *Config) placedServices() (names []string) {
+	lists := [][]string{c.Children}
+	for _, g := range c.Group {
+		lists = append(lists, g.Children)
+	}
+	seen := map[string]bool{}
+	for _, list := range lists {
+		for _, name := range list {
+			_, known := c.Hosted[name]
+			_, process := c.Process[name]
+			_, group := c.Group[name]
+			if known && !process && !group && !seen[name] {
+				seen[name] = true
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+// child is what runs of a process: a process in the kernel, or a service.
+type child interface {
+	PID() int // 0: a service
+	Identity() proc.Identity
+	Started() time.Time
+	Exited() <-chan struct{} // closed when it has ended
+	Gone() <-chan struct{}   // closed when nothing of it is left
+	Exit() proc.Exit         // valid then
+	Includes(pid int) bool   // whether that process is part of it
+	Signal(sig proc.Signal) error
+	Stop(ctx context.Context, ladder proc.Ladder) error
+	Pause()
+	Resume()
+}
+
+// served is the child that is a service.
+type served struct {
+	service Service
+	started time.Time
+	ended   chan struct{}
+	err     error // why it has ended; valid then
+}
+
+// serve starts a service.
+func (s *Supervisor) serve(p *process) (*run, channels, error) {
+	c := &served{started: time.Now(), ended: make(chan struct{})}
+	p.output.arm(nil)
+	ready := make(chan struct{})
+	service, err := s.deps.NewService(p.name, ServiceCalls{
+		Ready:  sync.OnceFunc(func() { close(ready) }),
+		Output: p.output.bytes(),
+	})
+	if err != nil {
+		return nil, channels{}, err
+	}
+	c.service = service
+	s.workers.Go(func() {
+		defer close(c.ended)
+		c.err = service.Run()
+	})
+	return newRun(c, proc.Spec{}), channels{ready: newLogChannel(ready)}, nil
+}
+
+func (c *served) PID() int { return 0 }
+
+func (c *served) Identity() proc.Identity { return proc.Identity{} }
+
+func (c *served) Started() time.Time { return c.started }
+
+func (c *served) Exited() <-chan struct{} { return c.ended }
+
+func (c *served) Gone() <-chan struct{} { return c.ended }
+
+func (c *served) Includes(int) bool { return false }
+
+func (c *served) Pause() {}
+
+func (c *served) Resume() {}
+
+func (c *served) Exit() proc.Exit {
+	if c.err == nil {
+		return proc.Exit{}
+	}
+	return proc.Exit{Code: fault.ExitCode(c.err)}
+}
+
+func (c *served) Signal(sig proc.Signal) error {
+	select {
+	case <-c.ended:
+		return errors.New("it has ended")
+	default:
+		c.service.Signal(sig)
+		return nil
+	}
+}
+
+// failureOf returns why a service has failed; empty if it has not, or is none.
+func failureOf(c child) string {
+	if s, is := c.(*served); is && s.err != nil {
+		return s.err.Error()
+	}
+	return ""
+}
+
+// Stop takes it down the ladder; the end of ctx cuts that short.
+func (c *served) Stop(ctx context.Context, ladder proc.Ladder) error {
+	for _, step := range ladder.Steps {
+		if step.Signal != 0 {
+			c.service.Signal(step.Signal)
+		}
+		timer := time.NewTimer(step.Wait)
+		select {
+		case <-c.ended:
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			c.kill()
+			return nil
+		}
+	}
+	c.kill()
+	return nil
+}
+
+// kill ends it whatever that loses, and waits.
+func (c *served) kill() {
+	c.service.Hurry()
+	c.service.Signal(proc.Signal(syscall.SIGTERM))
+	<-c.ended
+}
