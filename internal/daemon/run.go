@@ -54,6 +54,7 @@ type Daemon struct {
 	hurry  chan struct{} // closed: what is being stopped is killed
 
 	hurryOnce sync.Once
+	newWorker func() worker // makes what runs the turns
 
 	// Of Run's goroutine:
 	cfg      Section
@@ -97,6 +98,7 @@ func New(cfg Config, id ID, deps Deps) (*Daemon, error) {
 		orders: make(chan func()), done: make(chan struct{}), hurry: make(chan struct{}), over: make(chan Turn, 1),
 		stopTurn: func() {},
 	}
+	d.newWorker = d.newCommands
 	return d, nil
 }
 
@@ -214,7 +216,7 @@ func (d *Daemon) close(err error) error {
 	return err
 }
 
-func (d *Daemon) newWorker() worker {
+func (d *Daemon) newCommands() worker {
 	instances := max(1, d.cfg.Instances)
 	extra := append(append([]string{}, d.deps.Env...),
 		"PROCOPS_DAEMON="+d.id.Name, "PROCOPS_CONTEXT="+d.id.Context,
@@ -387,7 +389,7 @@ func (t Turn) failuresAfter(before int) int {
 func (d *Daemon) enough(t Turn) string {
 	switch {
 	case t.Outcome == outcomeStop:
-		return t.Message
+		return "a turn has asked for it: " + t.Message
 	case d.deps.Once:
 		return "one turn was asked for"
 	case !d.begun && !t.begun: // nobody would want to look at that for long

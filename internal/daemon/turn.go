@@ -108,7 +108,7 @@ func (s Section) judge(t Turn, exited bool) Turn {
 	switch {
 	case t.Outcome == string(runner.Cancelled):
 	case exited && t.Code == s.StopCode:
-		t.Outcome, t.Message = outcomeStop, fmt.Sprintf("it has asked for the end with exit code %d", t.Code)
+		t.Outcome, t.Message = outcomeStop, fmt.Sprintf("exit code %d", t.Code)
 	case limit > 0 && float64(t.Memory) >= nearLimit*float64(limit) && t.Failed() && t.Outcome != string(runner.TimedOut):
 		t.Message = fmt.Sprintf("it has used %s of its memory_limit of %s: %s", bytesText(t.Memory), bytesText(limit), t.Message)
 		t.Outcome = outcomeMemory
