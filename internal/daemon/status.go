@@ -68,6 +68,9 @@ func (c Config) Look(ctx context.Context, st *store.Store, id ID, stateDir strin
 	switch {
 	case running && (pid == r.by.PID || pid == 0) && r.by.Alive():
 		s.State, s.PID, s.Next = r.state, r.by.PID, r.next
+		if r.state == StateWaiting && !r.next.IsZero() && r.next.Before(time.Now()) {
+			s.State, s.Next = StateRunning, time.Time{} // a turn that is not long yet is not recorded
+		}
 	case running: // it has just begun
 		s.State, s.PID, s.Reason = StateWaiting, pid, ""
 	case known && r.state != StateStopped:
