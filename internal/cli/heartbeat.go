@@ -72,6 +72,7 @@ func appOptions(c *cli.Context, io IO, source string, l lifetime) app.Options {
 }
 
 const (
+	flagTag  = "tag"
 	flagJSON = "json"
 	flagUTC  = "utc"
 )
@@ -210,8 +211,9 @@ func detachCommand(io IO) *cli.Command {
 
 func listCommand(io IO) *cli.Command {
 	return &cli.Command{
-		Name:  "list",
-		Usage: "list the observed heartbeats",
+		Name:      "list",
+		Usage:     "list the observed heartbeats",
+		ArgsUsage: "[NAME...]",
 		Description: "Shows the status as a knock would find it, without knocking.\n\n" +
 			examples("procops heartbeat list", "procops heartbeat list --tag shop --json"),
 		Flags: []cli.Flag{
@@ -219,11 +221,12 @@ func listCommand(io IO) *cli.Command {
 			jsonFlag(), utcFlag(),
 		},
 		Action: func(c *cli.Context) error {
-			if _, err := args(c, 0, 0, ""); err != nil {
+			names, err := args(c, 0, -1, "")
+			if err != nil {
 				return err
 			}
 			return withList(c, io, func(ctx context.Context, list *heartbeat.List) error {
-				all, err := list.All(ctx, c.StringSlice("tag"))
+				all, err := list.Select(ctx, names, c.StringSlice("tag"))
 				if err != nil {
 					return err
 				}

@@ -15,29 +15,26 @@ import (
 func pauseCommand(io IO) *cli.Command {
 	return &cli.Command{
 		Name:      "pause",
-		Usage:     "expect nothing of a heartbeat for a while",
-		ArgsUsage: "NAME",
+		Usage:     "expect nothing of heartbeats for a while",
+		ArgsUsage: "NAME...",
 		Description: "While it is paused nobody is told that it is late or down. The next beat ends the\n" +
 			"pause, as do the time of --for or --until and resume; nobody is told of that either.\n\n" +
-			examples("procops heartbeat pause backup", "procops heartbeat pause backup --for 2h", "procops heartbeat pause backup --until 2099-01-01"),
+			examples("procops heartbeat pause backup --for 2h", "procops heartbeat pause --tag db --until 2099-01-01", "procops heartbeat pause --all"),
 		Flags: []cli.Flag{
+			allFlag("pause all heartbeats of the list"), tagFlag("pause all with this `LABEL`; with several, those with all"),
 			&cli.StringFlag{Name: "for", Usage: "for this `TIME`, such as 2h"},
 			&cli.StringFlag{Name: "until", Usage: "until this `DATE` or time"},
 		},
 		Action: func(c *cli.Context) error {
-			names, err := args(c, 1, 1, "the NAME of a heartbeat")
-			if err != nil {
-				return err
-			}
 			until, err := pauseEnd(c)
 			if err != nil {
 				return err
 			}
-			return withList(c, io, func(ctx context.Context, list *heartbeat.List) error {
-				if err := list.Pause(ctx, names[0], until); err != nil {
+			return withSelected(c, io, func(ctx context.Context, list *heartbeat.List, h heartbeat.Heartbeat) error {
+				if err := list.Pause(ctx, h.Name, until); err != nil {
 					return err
 				}
-				text := "paused " + names[0]
+				text := "paused " + h.Name
 				if !until.IsZero() {
 					text += " until " + newClock(false).format(until)
 				}
@@ -47,6 +44,36 @@ func pauseCommand(io IO) *cli.Command {
 		},
 	}
 }
+
+func tagFlag(usage string) cli.Flag { return &cli.StringSliceFlag{Name: flagTag, Usage: usage} }
+
+// withSelected calls fn for each heartbeat that the command line names or selects by
+// --all or --tag, one after the other; for none if a name is not in the list.
+func withSelected(c *cli.Context, io IO, fn func(context.Context, *heartbeat.List, heartbeat.Heartbeat) error) error {
+	least, most := 1, -1
+	if bySelection(c) {
+		least, most = 0, 0
+	}
+	names, err := args(c, least, most, "the NAME of a heartbeat, --all or --tag")
+	if err != nil {
+		return err
+	}
+	return withList(c, io, func(ctx context.Context, list *heartbeat.List) error {
+		selected, err := list.Select(ctx, names, c.StringSlice(flagTag))
+		if err != nil {
+			return err
+		}
+		for _, h := range selected {
+			if err := fn(ctx, list, h); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// bySelection reports whether heartbeats are selected and not named.
+func bySelection(c *cli.Context) bool { return c.Bool(flagAll) || c.IsSet(flagTag) }
 
 // pauseEnd reads --for and --until; zero: neither.
 func pauseEnd(c *cli.Context) (time.Time, error) {
@@ -73,20 +100,23 @@ func pauseEnd(c *cli.Context) (time.Time, error) {
 
 func resumeCommand(io IO) *cli.Command {
 	return &cli.Command{
-		Name:        "resume",
-		Usage:       "end the pause of a heartbeat",
-		ArgsUsage:   "NAME",
-		Description: "It is new again: the next beat is waited for as the first one was.\n\n" + examples("procops heartbeat resume backup"),
+		Name:      "resume",
+		Usage:     "end the pause of heartbeats",
+		ArgsUsage: "NAME...",
+		Description: "They are new again: the next beat is waited for as the first one was.\n\n" +
+			examples("procops heartbeat resume backup", "procops heartbeat resume --all"),
+		Flags: []cli.Flag{
+			allFlag("resume all that are paused"), tagFlag("resume all with this `LABEL` that are paused; with several, those with all"),
+		},
 		Action: func(c *cli.Context) error {
-			names, err := args(c, 1, 1, "the NAME of a heartbeat")
-			if err != nil {
-				return err
-			}
-			return withList(c, io, func(ctx context.Context, list *heartbeat.List) error {
-				if err := list.Resume(ctx, names[0]); err != nil {
+			return withSelected(c, io, func(ctx context.Context, list *heartbeat.List, h heartbeat.Heartbeat) error {
+				if bySelection(c) && h.At(time.Now()).State != heartbeat.StatePaused {
+					return nil
+				}
+				if err := list.Resume(ctx, h.Name); err != nil {
 					return err
 				}
-				_, err := fmt.Fprintf(io.Stdout, "resumed %s\n", names[0])
+				_, err := fmt.Fprintf(io.Stdout, "resumed %s\n", h.Name)
 				return err
 			})
 		},

@@ -15,12 +15,13 @@ import (
 
 func heartbeatStatusCommand(io IO) *cli.Command {
 	return &cli.Command{
-		Name:  "status",
-		Usage: "show the state of the heartbeats",
+		Name:      "status",
+		Usage:     "show the state of the heartbeats",
+		ArgsUsage: "[NAME...]",
 		Description: "Shows for each heartbeat its state (new, up, late, down, started or paused), its last\n" +
 			"beat and when the next one is due, without knocking.\n\n" +
 			"Exit codes: 0 all is well, 1 something is late, 2 something is down.\n\n" +
-			examples("procops heartbeat status", "procops heartbeat status --failing", "procops heartbeat status --watch --tag shop"),
+			examples("procops heartbeat status", "procops heartbeat status backup", "procops heartbeat status --failing", "procops heartbeat status --watch --tag shop"),
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "tag", Usage: "only those with this `LABEL`; with several, those with all"},
 			&cli.BoolFlag{Name: "failing", Usage: "only those that are late or down"},
@@ -28,12 +29,13 @@ func heartbeatStatusCommand(io IO) *cli.Command {
 			jsonFlag(), utcFlag(),
 		},
 		Action: func(c *cli.Context) error {
-			if _, err := args(c, 0, 0, ""); err != nil {
+			names, err := args(c, 0, -1, "")
+			if err != nil {
 				return err
 			}
 			return withList(c, io, func(ctx context.Context, list *heartbeat.List) error {
 				show := heartbeatsView{
-					list: list, tags: c.StringSlice("tag"), failing: c.Bool("failing"),
+					list: list, names: names, tags: c.StringSlice("tag"), failing: c.Bool("failing"),
 					json: c.Bool(flagJSON), clock: newClock(c.Bool(flagUTC)),
 				}
 				if c.Bool(flagWatch) {
@@ -58,6 +60,7 @@ func heartbeatStatusCommand(io IO) *cli.Command {
 // heartbeatsView shows the state of some heartbeats.
 type heartbeatsView struct {
 	list    *heartbeat.List
+	names   []string // none: all
 	tags    []string
 	failing bool
 	json    bool
@@ -66,7 +69,7 @@ type heartbeatsView struct {
 
 // picture returns what is shown, and the exit code of the worst of it.
 func (v heartbeatsView) picture(ctx context.Context) (text []byte, worst int, err error) {
-	all, err := v.list.All(ctx, v.tags)
+	all, err := v.list.Select(ctx, v.names, v.tags)
 	if err != nil {
 		return nil, 0, err
 	}

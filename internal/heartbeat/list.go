@@ -56,7 +56,8 @@ func (l *List) Attach(ctx context.Context, name string, target Target) error {
 			return err
 		}
 		if !added {
-			return fault.New(fault.Conflict, "cannot attach heartbeat %q: it is already attached", name)
+			return fault.New(fault.Conflict, "cannot attach heartbeat %q: it is already attached", name).
+				WithHint("to change what is expected of it: `procops heartbeat detach %s`, which forgets its last beat, and attach it anew", name)
 		}
 		tx.Emit(eventAttached.New(name, attachData{Description: target.Description}))
 		return nil
@@ -68,7 +69,8 @@ func (l *List) checkNew(heartbeat string, target Target) error {
 		return err
 	}
 	if _, declared := l.cfg.Heartbeats[heartbeat]; declared {
-		return fault.New(fault.Conflict, "cannot attach heartbeat %q: it is already attached, by the configuration", heartbeat)
+		return fault.New(fault.Conflict, "cannot attach heartbeat %q: it is already attached, by the configuration", heartbeat).
+			WithHint("what is expected of it is in the section [heartbeat.%s]", heartbeat)
 	}
 	var wrong error
 	target.Check(func(err error, _ ...string) {
@@ -142,6 +144,25 @@ func (l *List) All(ctx context.Context, tags []string) (all []Heartbeat, err err
 		return err
 	})
 	return slices.DeleteFunc(all, func(h Heartbeat) bool { return !h.Target.hasTags(tags) }), err
+}
+
+// Select returns the heartbeats with one of the names, or all if there is none, that
+// have all of the tags, ordered by name. A name that is not in the list is a
+// fault.NotFound.
+func (l *List) Select(ctx context.Context, names, tags []string) ([]Heartbeat, error) {
+	err := l.store.View(ctx, func(tx *store.Tx) error {
+		for _, name := range names {
+			if err := l.mustKnow(tx, name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	all, err := l.All(ctx, tags)
+	return slices.DeleteFunc(all, func(h Heartbeat) bool { return len(names) > 0 && !slices.Contains(names, h.Name) }), err
 }
 
 func (t Target) hasTags(tags []string) bool {
