@@ -21,7 +21,7 @@ func serveCommand(io IO) *cli.Command {
 			"  /ping/UUID          a beat, as healthchecks takes it; also /ping/KEY/SLUG\n" +
 			"  /ping/UUID/start    also /fail, /log and an exit status such as /1\n" +
 			"  /metrics            for Prometheus\n" +
-			"  /healthz            200 when all is well\n" +
+			"  /healthz            200 when the state can be read\n" +
 			"  /badge/NAME.svg     state of a heartbeat; /badge/tag/TAG.svg the worst of a tag\n\n" +
 			examples(
 				"procops serve",
