@@ -31,7 +31,7 @@ func heartbeatCommand(io IO) *cli.Command {
 		Subcommands: []*cli.Command{
 			attachCommand(io), detachCommand(io), listCommand(io),
 			beatCommand(io), knockCommand(io), historyCommand(io),
-			heartbeatRunCommand(io), runsCommand(io),
+			heartbeatRunCommand(io), runsCommand(io), pingsCommand(io),
 			monitorCommand(io), heartbeatStatusCommand(io), pauseCommand(io), resumeCommand(io),
 		},
 	}

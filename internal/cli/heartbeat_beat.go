@@ -126,7 +126,7 @@ func historyCommand(io IO) *cli.Command {
 			"the section [heartbeat] of the config say how many are kept.\n\n" +
 			examples("procops heartbeat history backup", "procops heartbeat history backup --since 1d --json"),
 		Flags: []cli.Flag{
-			&cli.IntFlag{Name: "number", Aliases: []string{"n"}, Usage: "at most the newest `N`; 0: all", Value: 50},
+			newestFlag("at most the newest `N`; 0: all", 50),
 			sinceFlag("only knocks"), jsonFlag(), utcFlag(),
 		},
 		Action: func(c *cli.Context) error {
@@ -134,7 +134,7 @@ func historyCommand(io IO) *cli.Command {
 			if err != nil {
 				return err
 			}
-			filter := heartbeat.HistoryFilter{Limit: c.Int("number")}
+			filter := heartbeat.HistoryFilter{Limit: c.Int(flagNumber)}
 			if filter.Since, err = sinceOf(c); err != nil {
 				return err
 			}

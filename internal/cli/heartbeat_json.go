@@ -64,6 +64,18 @@ type runView struct {
 	Output   string             `json:"output"`
 }
 
+// keptPingView is one ping as pings --json prints it.
+type keptPingView struct {
+	ID     int64              `json:"id"`
+	Name   string             `json:"name"`
+	Time   time.Time          `json:"time"`
+	Kind   heartbeat.PingKind `json:"kind"`
+	Code   *int               `json:"exit_code"` // null if it told none
+	Run    string             `json:"rid"`
+	Source string             `json:"source"`
+	Body   string             `json:"body"`
+}
+
 // entryView is one entry as history --json prints it.
 type entryView struct {
 	ID      int64            `json:"id"`
@@ -132,6 +144,14 @@ func runViewOf(r heartbeat.Run) runView {
 	}
 	if !r.Ended.IsZero() {
 		v.Ended, v.Code = &r.Ended, &r.Code
+	}
+	return v
+}
+
+func keptPingViewOf(name string, p heartbeat.KeptPing) keptPingView {
+	v := keptPingView{ID: p.ID, Name: name, Time: p.Time, Kind: p.Kind, Run: p.Run, Source: p.Source, Body: string(p.Body)}
+	if p.HasCode {
+		v.Code = &p.ExitCode
 	}
 	return v
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	goio "io"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -118,9 +119,12 @@ func wrapOf(c *cli.Context, io IO) (heartbeat.Wrap, error) {
 	}, nil
 }
 
-// printWarning tells of something that does not stop the command.
+// printWarning tells of something that does not stop the command, such as all the
+// mistakes of a config.
 func printWarning(w goio.Writer, err error) {
-	fmt.Fprintf(w, "procops: warning: %s\n", oneLine(err.Error()))
+	for line := range strings.SplitSeq(strings.TrimRight(err.Error(), "\n"), "\n") {
+		fmt.Fprintf(w, "procops: warning: %s\n", oneLine(line))
+	}
 	for _, hint := range fault.Hints(err) {
 		fmt.Fprintf(w, "procops: hint: %s\n", hint)
 	}
@@ -132,9 +136,11 @@ func runsCommand(io IO) *cli.Command {
 		Usage:     "how the runs of a wrapped command have ended, and what they printed",
 		ArgsUsage: "NAME",
 		Description: "The newest last; the last hundred are kept.\n\n" +
-			examples("procops heartbeat runs backup", "procops heartbeat runs backup -n 1 --output"),
+			examples("procops heartbeat runs backup", "procops heartbeat runs backup --failed -n 1 --output"),
 		Flags: []cli.Flag{
-			&cli.IntFlag{Name: "number", Aliases: []string{"n"}, Usage: "at most the newest `N`", Value: 20},
+			newestFlag("at most the newest `N`; 0: all", 20),
+			&cli.BoolFlag{Name: flagFailed, Usage: "only those that failed or were cut off"},
+			&cli.Int64Flag{Name: flagID, Usage: "only the run with this `NUMBER`"},
 			&cli.BoolFlag{Name: "output", Usage: "print the end of the output of each run, and nothing else"},
 			jsonFlag(), utcFlag(),
 		},
@@ -143,8 +149,12 @@ func runsCommand(io IO) *cli.Command {
 			if err != nil {
 				return err
 			}
+			filter, err := keptFilter(c)
+			if err != nil {
+				return err
+			}
 			return withList(c, io, func(ctx context.Context, list *heartbeat.List) error {
-				runs, err := list.Runs(ctx, names[0], max(1, c.Int("number")))
+				runs, err := list.Runs(ctx, names[0], filter)
 				if err != nil {
 					return err
 				}

@@ -60,7 +60,7 @@ func elsewhere(word string) []string {
 	case "kill", "send":
 		return []string{"signal"}
 	case "log", "tail", "cat":
-		return []string{"logs"}
+		return []string{"logs", "pings"}
 	case "shutdown", "down", "halt", "quit", "exit":
 		return []string{"stop"}
 	case "up":
@@ -80,8 +80,19 @@ func elsewhere(word string) []string {
 // flagElsewhere returns what procops may call the flag that other tools of the
 // kind call flag, "" if nothing comes to mind.
 func flagElsewhere(flag string) string {
-	if flag == "tail" { // docker logs, kubectl logs
+	switch flag {
+	case "tail": // docker logs, kubectl logs
 		return flagLines
+	case "limit":
+		return flagNumber
+	case "output":
+		return "body"
+	case "body":
+		return "output"
+	case "cron":
+		return "schedule"
+	case "tz":
+		return "timezone"
 	}
 	return ""
 }

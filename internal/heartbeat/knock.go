@@ -120,23 +120,6 @@ func (l *List) History(ctx context.Context, name string, f HistoryFilter) (entri
 	return entries, err
 }
 
-// Runs returns the newest runs of a wrapped command, at most limit, oldest
-// first. A name that is neither in the list nor has runs is a fault.NotFound.
-func (l *List) Runs(ctx context.Context, name string, limit int) (runs []Run, err error) {
-	err = l.store.View(ctx, func(tx *store.Tx) error {
-		if runs, err = loadRuns(tx, name, limit); err != nil || len(runs) > 0 {
-			return err
-		}
-		return l.mustKnow(tx, name)
-	})
-	for i, r := range runs {
-		if r.State == RunRunning && !r.by.Alive() {
-			runs[i].State = RunLost // the next knock or run records it
-		}
-	}
-	return runs, err
-}
-
 func (l *List) mustKnow(tx *store.Tx, name string) error {
 	_, _, known, err := l.find(tx, name)
 	if err == nil && !known {

@@ -103,7 +103,7 @@ func TestKnockOfUnknownNameRecordsNothing(t *testing.T) {
 	}
 	_, err = w.History(t.Context(), "b", HistoryFilter{})
 	wantFault(t, err, fault.NotFound)
-	_, err = w.Runs(t.Context(), "b", 1)
+	_, err = w.Runs(t.Context(), "b", KeptFilter{Limit: 1})
 	wantFault(t, err, fault.NotFound)
 }
 

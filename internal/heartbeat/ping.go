@@ -58,7 +58,7 @@ func (l *List) ping(tx *store.Tx, name string, p Ping) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, err
 	}
-	if p.Kind == PingLog || len(p.Body) > 0 {
+	if p.saysMore() {
 		if err := savePing(tx, name, p, l.retention()); err != nil {
 			return Receipt{}, err
 		}
@@ -87,6 +87,12 @@ func (l *List) ping(tx *store.Tx, name string, p Ping) (Receipt, error) {
 	default:
 		return Receipt{}, fault.New(fault.Usage, "there is no kind of ping %q", p.Kind)
 	}
+}
+
+// saysMore reports whether a ping is worth keeping: what only says that all is well
+// is a beat.
+func (p Ping) saysMore() bool {
+	return len(p.Body) > 0 || p.Kind == PingLog || p.Kind == PingFail
 }
 
 // failure says for people what a ping tells.

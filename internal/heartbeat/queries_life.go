@@ -143,6 +143,27 @@ func savePing(tx *store.Tx, name string, p Ping, keep retention) error {
 	return nil
 }
 
+// loadPings reads the pings that are kept of a heartbeat, oldest first.
+func loadPings(tx *store.Tx, name string) (pings []KeptPing, err error) {
+	found, err := tx.Query("SELECT id, time, kind, code, run, source, body FROM heartbeat_pings WHERE name = ? ORDER BY id", name)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the pings of %q: %w", name, err)
+	}
+	defer func() { _ = found.Close() }()
+	for found.Next() {
+		var (
+			p    KeptPing
+			code sql.NullInt64
+		)
+		if err := found.Scan(&p.ID, (*moment)(&p.Time), &p.Kind, &code, &p.Run, &p.Source, &p.Body); err != nil {
+			return nil, fmt.Errorf("cannot read the pings of %q: %w", name, err)
+		}
+		p.ExitCode, p.HasCode = int(code.Int64), code.Valid
+		pings = append(pings, p)
+	}
+	return pings, found.Err()
+}
+
 // nameByUUID returns the name of the attached heartbeat with an address, "" if none
 // has it.
 func nameByUUID(tx *store.Tx, id string) (name string, err error) {

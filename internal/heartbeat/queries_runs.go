@@ -58,7 +58,7 @@ func loadRunning(tx *store.Tx, name string) ([]Run, error) {
 	return queryRuns(tx, selectRun+" AND state = 'running' ORDER BY id", name)
 }
 
-// loadRuns reads the newest runs, oldest first.
+// loadRuns reads the newest runs, oldest first; limit < 0: all that are kept.
 func loadRuns(tx *store.Tx, name string, limit int) ([]Run, error) {
 	runs, err := queryRuns(tx, selectRun+" ORDER BY id DESC LIMIT ?", name, limit)
 	slices.Reverse(runs)

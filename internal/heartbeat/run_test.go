@@ -384,7 +384,7 @@ func TestNoOverlap(t *testing.T) {
 
 	o := s.wait(s.start("/bin/true"))
 	wantFault(t, o.err, fault.Conflict, `cannot run "job": another run of it is under way`, "--wait")
-	if runs, err := s.Runs(t.Context(), "job", 10); err != nil || len(runs) != 1 {
+	if runs, err := s.Runs(t.Context(), "job", KeptFilter{Limit: 10}); err != nil || len(runs) != 1 {
 		t.Errorf("the refused run was recorded: %v, %v", runs, err)
 	}
 
@@ -465,7 +465,7 @@ func TestLostRun(t *testing.T) {
 		_, err := tx.Exec("UPDATE heartbeat_runs SET pid_start = pid_start + 1 WHERE id = ?", id)
 		return err
 	}))
-	if runs, err := w.Runs(t.Context(), "job", 1); err != nil || runs[0].State != RunLost {
+	if runs, err := w.Runs(t.Context(), "job", KeptFilter{Limit: 1}); err != nil || runs[0].State != RunLost {
 		t.Errorf("the list of runs: %+v, %v", runs, err)
 	}
 	k := w.knockOne("job")
@@ -493,7 +493,7 @@ func TestRunsAreKeptByCount(t *testing.T) {
 		r.Message = fmt.Sprint(i)
 		w.must(w.endRun(t.Context(), r, Client{}))
 	}
-	runs, err := w.Runs(t.Context(), "job", 100)
+	runs, err := w.Runs(t.Context(), "job", KeptFilter{Limit: 100})
 	w.must(err)
 	var kept []string
 	for _, r := range runs {

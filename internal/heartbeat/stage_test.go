@@ -174,7 +174,7 @@ func (s *stage) run(script string) int {
 // lastRun returns the record of the newest run.
 func (s *stage) lastRun() Run {
 	s.t.Helper()
-	runs, err := s.Runs(context.Background(), "job", 1)
+	runs, err := s.Runs(context.Background(), "job", KeptFilter{Limit: 1})
 	s.must(err)
 	return runs[0]
 }
