@@ -25,10 +25,13 @@ func beatCommand(io IO) *cli.Command {
 				"procops heartbeat beat queue",
 				"procops heartbeat beat queue --pid $(cat /run/queue.pid) --data jobs=17",
 				"procops heartbeat beat new-one --create",
+				"procops heartbeat beat queue --fail --message 'no connection to the database'",
 			),
 		Flags: []cli.Flag{
 			&cli.IntFlag{Name: "pid", Usage: "the `PROCESS` that beats", DefaultText: "the one that calls procops"},
 			dataFlag(), dataJSONFlag(),
+			&cli.BoolFlag{Name: "fail", Usage: "bad news: the client has failed"},
+			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "with --fail: `TEXT` that says why"},
 			&cli.BoolFlag{Name: "create", Usage: "attach the heartbeat if it is not in the list"},
 			jsonFlag(),
 		},
@@ -37,7 +40,11 @@ func beatCommand(io IO) *cli.Command {
 			if err != nil {
 				return err
 			}
-			sign := heartbeat.Sign{Create: c.Bool("create")}
+			sign := heartbeat.Sign{Create: c.Bool("create"), Failed: c.Bool("fail"), Why: c.String("message")}
+			if sign.Why != "" && !sign.Failed {
+				return fault.New(fault.Usage, "%s: --message needs --fail", commandName(c)).
+					WithHint("what goes with a beat is --data KEY=TEXT")
+			}
 			if sign.Data, err = dataOf(c); err != nil {
 				return err
 			}

@@ -71,7 +71,7 @@ func elsewhere(word string) []string {
 		return []string{"attach", "init"}
 	case "validate", "test", "lint":
 		return []string{"check"}
-	case "ping", "touch":
+	case "ping", "touch", "fail":
 		return []string{"beat"}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package heartbeat
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -15,7 +16,7 @@ type Outcome string
 // The outcomes.
 const (
 	Good Outcome = "ok"
-	Bad  Outcome = "failed" // a wrapped command failed
+	Bad  Outcome = "failed" // a wrapped command failed, or the client says that it has
 )
 
 // Beat is one sign of life.
@@ -23,7 +24,7 @@ type Beat struct {
 	Number  int64          // running number, from 1
 	Time    time.Time      // when it was recorded
 	Client  Client         // whose sign it is
-	Outcome Outcome        // Good unless a wrapped command failed
+	Outcome Outcome        // Good unless there was a failure
 	Message string         // why it is Bad, for people
 	Data    map[string]any // the client's own fields; may be nil
 }
@@ -37,6 +38,8 @@ type Sign struct {
 	Client Client
 	Data   map[string]any // the client's own fields; may be nil
 	Create bool           // attach the heartbeat if it is not in the list
+	Failed bool           // the client has failed
+	Why    string         // it has, for people; may be empty
 }
 
 // Receipt says what became of a beat.
@@ -50,7 +53,7 @@ type Receipt struct {
 
 // Beat records a beat. A name that is not in the list is a fault.NotFound
 // unless s says to create it; a beat that comes too fast is a fault.Conflict if
-// the heartbeat refuses those.
+// the heartbeat refuses those. A failure is never too fast.
 func (l *List) Beat(ctx context.Context, name string, s Sign) (receipt Receipt, err error) {
 	if err := CheckName(name); err != nil {
 		return Receipt{}, err
@@ -59,7 +62,7 @@ func (l *List) Beat(ctx context.Context, name string, s Sign) (receipt Receipt, 
 		receipt, err = l.beat(tx, name, s)
 		return err
 	})
-	if err == nil && !receipt.Coalesced {
+	if err == nil && !receipt.Coalesced && !s.Failed { // the file knows no bad news
 		err = receipt.file.write(Beat{Time: receipt.Time, Client: s.Client})
 	}
 	return receipt, err
@@ -70,10 +73,13 @@ func (l *List) beat(tx *store.Tx, name string, s Sign) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, err
 	}
-	if h.tooFast(tx.Now()) {
+	b := Beat{Time: tx.Now(), Client: s.Client, Outcome: Good, Data: s.Data}
+	if s.Failed {
+		b.Outcome, b.Message = Bad, cmp.Or(s.Why, saidFailed)
+	}
+	if b.Outcome == Good && h.tooFast(tx.Now()) {
 		return l.tooFast(tx, h)
 	}
-	b := Beat{Time: tx.Now(), Client: s.Client, Outcome: Good, Data: s.Data}
 	number, err := l.saveSign(tx, h, b, "")
 	return Receipt{Number: number, Time: tx.Now(), Created: created, file: h.file}, err
 }

@@ -192,3 +192,23 @@ func BenchmarkBeat(b *testing.B) {
 		}
 	}
 }
+
+func TestBeatOfAFailure(t *testing.T) {
+	w := newWorld(t, Config{Heartbeats: map[string]Target{"a": {MinInterval: unit.Duration(time.Hour), OnFast: Refuse}}})
+	w.beat("a")
+	for why, want := range map[string]string{"": "said that it failed, 0s ago", "no database": "no database, 0s ago"} {
+		receipt, err := w.Beat(t.Context(), "a", Sign{Failed: true, Why: why})
+		w.must(err)
+		if receipt.Coalesced {
+			t.Error("a failure came too fast")
+		}
+		if k := w.knockOne("a"); k.Status != Critical || k.Message != want {
+			t.Errorf("%s %q, want %q", k.Status, k.Message, want)
+		}
+	}
+	w.clock.move(time.Hour)
+	w.beat("a")
+	if k := w.knockOne("a"); k.Status != OK {
+		t.Errorf("%s %q after a beat", k.Status, k.Message)
+	}
+}

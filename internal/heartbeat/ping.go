@@ -95,9 +95,12 @@ func (p Ping) saysMore() bool {
 	return len(p.Body) > 0 || p.Kind == PingLog || p.Kind == PingFail
 }
 
+// saidFailed is the message of a failure that a client did not explain.
+const saidFailed = "said that it failed"
+
 // failure says for people what a ping tells.
 func (p Ping) failure() string {
-	text := "said that it failed"
+	text := saidFailed
 	if p.HasCode {
 		text = fmt.Sprintf("failed with exit code %d", p.ExitCode)
 	}
