@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -51,10 +52,23 @@ func heartbeatStatusCommand(io IO) *cli.Command {
 				if _, err := io.Stdout.Write(text); err != nil {
 					return err
 				}
+				if err := hintUnattended(ctx, io, list); err != nil {
+					return err
+				}
 				return exit(worst)
 			})
 		},
 	}
+}
+
+// hintUnattended tells who looks that nobody else does, where the config counts on a
+// monitor.
+func hintUnattended(ctx context.Context, io IO, list *heartbeat.List) error {
+	unattended, err := list.Unattended(ctx)
+	if unattended {
+		fmt.Fprintln(io.Stderr, "procops: hint: no monitor runs, so on_attack is not done: start `procops heartbeat monitor`")
+	}
+	return err
 }
 
 // heartbeatsView shows the state of some heartbeats.

@@ -72,6 +72,11 @@ func runServer(ctx context.Context, io IO, a *app.App, opt app.ServeOptions) (er
 	if err != nil {
 		return err
 	}
-	opt.Ready = func(where string) { fmt.Fprintf(io.Stdout, "listening on %s\n", where) }
+	opt.Ready = func(where string) {
+		fmt.Fprintf(io.Stdout, "listening on %s\n", where)
+		if a.Config.Serve.PingKey == "" {
+			fmt.Fprintln(io.Stdout, "there is no ping_key in [serve]: only /ping/UUID is served, not /ping/KEY/NAME")
+		}
+	}
 	return a.Serve(ctx, log, opt)
 }

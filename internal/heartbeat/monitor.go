@@ -188,6 +188,33 @@ func (l *List) watch(patience time.Duration) func(*store.Tx) error {
 	}
 }
 
+// Unattended reports whether the configuration has something be done about heartbeats
+// that are down, and no monitor is there to do it.
+func (l *List) Unattended(ctx context.Context) (unattended bool, err error) {
+	if !l.cfg.reacts() {
+		return false, nil
+	}
+	err = l.store.View(ctx, func(tx *store.Tx) error {
+		w, known, err := loadWatch(tx)
+		unattended = !known || !w.watching(tx.Now())
+		return err
+	})
+	return unattended, err
+}
+
+// reacts reports whether anything is to be done about any heartbeat that is down.
+func (c Config) reacts() bool {
+	if len(c.OnAttack) > 0 {
+		return true
+	}
+	for _, t := range c.Heartbeats {
+		if len(t.OnAttack) > 0 || t.DetachDown {
+			return true
+		}
+	}
+	return false
+}
+
 // unwatch records that the monitor watches no more.
 func (l *List) unwatch(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unwatchPatience)

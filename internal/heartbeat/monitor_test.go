@@ -457,6 +457,29 @@ func TestPings(t *testing.T) {
 	}
 }
 
+func TestUnattended(t *testing.T) {
+	w := newWorld(t, Config{Heartbeats: map[string]Target{"a": hourly(), "b": {OnAttack: []Reaction{{Log: "down"}}}}})
+	unattended := func() bool {
+		t.Helper()
+		is, err := w.Unattended(t.Context())
+		w.must(err)
+		return is
+	}
+	if !unattended() {
+		t.Error("a monitor is there before the first")
+	}
+	if w.pass(Deps{}); unattended() {
+		t.Error("the monitor is not seen")
+	}
+	if w.clock.move(time.Hour); !unattended() {
+		t.Error("a monitor is there an hour after its last pass")
+	}
+	delete(w.cfg.Heartbeats, "b")
+	if unattended() {
+		t.Error("somebody is to do what nobody wants done")
+	}
+}
+
 func TestKeptPings(t *testing.T) {
 	w := newWorld(t, Config{Heartbeats: map[string]Target{"a": hourly(), "b": hourly()}})
 	for i := range pingsKept + 5 {
