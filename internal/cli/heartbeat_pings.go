@@ -35,7 +35,7 @@ func pingsCommand(io IO) *cli.Command {
 			examples(
 				"procops heartbeat pings backup",
 				"procops heartbeat pings backup --failed -n 1 --body",
-				"procops heartbeat pings backup --id 42 --body",
+				"procops heartbeat pings backup --json",
 			),
 		Flags: []cli.Flag{
 			newestFlag("at most the newest `N`; 0: all", 20),
