@@ -21,10 +21,11 @@ func monitorCommand(io IO) *cli.Command {
 	return &cli.Command{
 		Name:  "monitor",
 		Usage: "knock at all heartbeats when they are due, and act on those that are down",
-		Description: "Knocks at each heartbeat once in its pulse and sees every deadline pass. When one\n" +
-			"is down it does what on_attack of the config says, when it is up again what\n" +
-			"on_recovery says; every change is an event. One line is printed for each heartbeat\n" +
-			"whose status is another than before. There is one monitor for a state directory.\n\n" +
+		Description: "Knocks at each heartbeat once in its pulse, and at once when it has failed or beats\n" +
+			"again, and sees every deadline pass. When one is down it does what on_attack of the\n" +
+			"config says, when it is up again what on_recovery says; every change is an event.\n" +
+			"One line is printed for each heartbeat whose status is another than before. There is\n" +
+			"one monitor for a state directory.\n\n" +
 			"With --once it makes one pass, for cron and CI: the exit code is that of the worst\n" +
 			"heartbeat that was due: 0 ok, 1 warning, 2 critical, 3 unknown.\n\n" +
 			examples("procops heartbeat monitor", "procops heartbeat monitor --once", "* * * * * procops heartbeat monitor --once --quiet"),

@@ -23,7 +23,7 @@ func pauseCommand(io IO) *cli.Command {
 		Flags: []cli.Flag{
 			allFlag("pause all heartbeats of the list"), tagFlag("pause all with this `LABEL`; with several, those with all"),
 			&cli.StringFlag{Name: "for", Usage: "for this `TIME`, such as 2h"},
-			&cli.StringFlag{Name: "until", Usage: "until this `DATE` or time"},
+			&cli.StringFlag{Name: "until", Usage: "until this `TIME`, such as 06:00, 2099-01-31 or \"2099-01-31 12:00\""},
 		},
 		Action: func(c *cli.Context) error {
 			until, err := pauseEnd(c)
@@ -88,14 +88,32 @@ func pauseEnd(c *cli.Context) (time.Time, error) {
 		}
 		return time.Now().Add(d), nil
 	case at != "":
+		if until, ok := nextTime(at, time.Now()); ok {
+			return until, nil
+		}
 		until, ok := parseTime(at, time.Local)
 		if !ok {
-			return time.Time{}, fault.New(fault.Usage, "%s: --until %q: want a date or a time, such as 2099-01-31 or \"2099-01-31 12:00\"", commandName(c), at)
+			return time.Time{}, fault.New(fault.Usage, "%s: --until %q: want a date or a time, such as 06:00, 2099-01-31 or \"2099-01-31 12:00\"", commandName(c), at)
 		}
 		return until, nil
 	default:
 		return time.Time{}, nil
 	}
+}
+
+// nextTime reads a time of day, and returns when it comes next.
+func nextTime(text string, now time.Time) (time.Time, bool) {
+	of, err := time.Parse("15:04", text)
+	if err != nil {
+		return time.Time{}, false
+	}
+	at := func(days int) time.Time {
+		return time.Date(now.Year(), now.Month(), now.Day()+days, of.Hour(), of.Minute(), 0, 0, now.Location())
+	}
+	if at(0).After(now) {
+		return at(0), true
+	}
+	return at(1), true
 }
 
 func resumeCommand(io IO) *cli.Command {

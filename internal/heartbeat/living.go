@@ -31,6 +31,10 @@ func (l *List) live(tx *store.Tx, h Heartbeat, what func(*turn) error) error {
 	if err := what(&t); err != nil {
 		return err
 	}
+	before, _ := h.judge(h.life, tx.Now())
+	if after, _ := h.judge(t.life, tx.Now()); after != before {
+		h.pulse = time.Time{} // the monitor knocks at once, so that the change is seen
+	}
 	return l.keep(tx, h, &t)
 }
 

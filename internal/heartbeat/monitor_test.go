@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -454,6 +455,41 @@ func TestPings(t *testing.T) {
 	w.must(err)
 	if len(kept) != 2 || string(kept[0].Body) != "hello" || kept[1].Kind != PingFail || kept[1].ExitCode != 3 {
 		t.Errorf("kept %+v", kept)
+	}
+}
+
+// TestNewsIsSeenAtOnce has a client fail and recover long before its pulse: the status
+// changes at the next pass, and only then.
+func TestNewsIsSeenAtOnce(t *testing.T) {
+	w := newWorld(t, Config{Heartbeats: map[string]Target{"a": hourly()}})
+	w.beat("a")
+	passes := func(want int) {
+		t.Helper()
+		got := 0
+		for range 3 {
+			w.clock.move(time.Second)
+			got += w.pass(Deps{}).Knocked
+		}
+		if got != want {
+			t.Errorf("%d knocks in three passes, want %d", got, want)
+		}
+	}
+	passes(1)
+	w.beat("a")
+	passes(0)
+	_, err := w.Beat(t.Context(), "a", Sign{Failed: true})
+	w.must(err)
+	passes(1)
+	w.beat("a")
+	passes(1)
+	var statuses []Status
+	entries, err := w.History(t.Context(), "a", HistoryFilter{})
+	w.must(err)
+	for _, e := range entries {
+		statuses = append(statuses, e.Status)
+	}
+	if !slices.Equal(statuses, []Status{OK, Critical, OK}) {
+		t.Errorf("the knocks found %s", statuses)
 	}
 }
 
