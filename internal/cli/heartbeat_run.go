@@ -135,7 +135,8 @@ func runsCommand(io IO) *cli.Command {
 		Name:      "runs",
 		Usage:     "how the runs of a wrapped command have ended, and what they printed",
 		ArgsUsage: "NAME",
-		Description: "The newest last; the last hundred are kept.\n\n" +
+		Description: "The newest last; the last hundred are kept. What clients have said that ping procops\n" +
+			"serve is in pings.\n\n" +
 			examples("procops heartbeat runs backup", "procops heartbeat runs backup --failed -n 1 --output"),
 		Flags: []cli.Flag{
 			newestFlag("at most the newest `N`; 0: all", 20),

@@ -180,10 +180,10 @@ func usageError(c *cli.Context, err error, _ bool) error {
 		problem = fmt.Sprintf("unknown flag %q", flag)
 		if _, err := proc.ParseSignal(flag); err == nil && c.Command != nil && c.Command.Name == signalName {
 			hint = fmt.Sprintf("write the signal without \"-\": `%s %s NAME`", commandName(c), flag)
+		} else if ours := flagElsewhere(c, flag); ours != "" {
+			hint = fmt.Sprintf("did you mean --%s? %s", ours, hint)
 		} else if near, ok := name.Nearest(flag, flagNames(c)); ok && len(flag) > 1 {
 			hint = fmt.Sprintf("did you mean --%s? %s", near, hint)
-		} else if ours := flagElsewhere(flag); slices.Contains(flagNames(c), ours) {
-			hint = fmt.Sprintf("did you mean --%s? %s", ours, hint)
 		}
 	}
 	return fault.New(fault.Usage, "%s: %s", commandName(c), problem).WithHint("%s", hint)

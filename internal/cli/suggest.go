@@ -77,22 +77,26 @@ func elsewhere(word string) []string {
 	return nil
 }
 
-// flagElsewhere returns what procops may call the flag that other tools of the
-// kind call flag, "" if nothing comes to mind.
-func flagElsewhere(flag string) string {
-	switch flag {
-	case "tail": // docker logs, kubectl logs
-		return flagLines
-	case "limit":
-		return flagNumber
-	case "output":
-		return "body"
-	case "body":
-		return "output"
-	case "cron":
-		return "schedule"
-	case "tz":
-		return "timezone"
+// flagElsewhere returns what c may call the flag that other tools of the kind
+// (docker, kubectl, healthchecks, runitor) call flag, "" if nothing comes to mind.
+func flagElsewhere(c *cli.Context, flag string) string {
+	ours := map[string][]string{
+		"tail":     {flagLines},
+		"limit":    {flagNumber},
+		"output":   {"body"},
+		"body":     {"output"},
+		"cron":     {"schedule"},
+		"tz":       {"timezone"},
+		"every":    {"period"},
+		"interval": {"period"},
+		"timeout":  {"period", "max-runtime"},
+		"down":     {"failing"},
+	}
+	names := flagNames(c)
+	for _, name := range ours[flag] {
+		if slices.Contains(names, name) {
+			return name
+		}
 	}
 	return ""
 }
