@@ -3,12 +3,10 @@ package heartbeat
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,7 +15,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"procops/internal/cron"
-	"procops/internal/fault"
 	"procops/internal/proc"
 	"procops/internal/store"
 	"procops/internal/unit"
@@ -455,110 +452,6 @@ func TestPings(t *testing.T) {
 	w.must(err)
 	if len(kept) != 2 || string(kept[0].Body) != "hello" || kept[1].Kind != PingFail || kept[1].ExitCode != 3 {
 		t.Errorf("kept %+v", kept)
-	}
-}
-
-// TestNewsIsSeenAtOnce has a client fail and recover long before its pulse: the status
-// changes at the next pass, and only then.
-func TestNewsIsSeenAtOnce(t *testing.T) {
-	w := newWorld(t, Config{Heartbeats: map[string]Target{"a": hourly()}})
-	w.beat("a")
-	passes := func(want int) {
-		t.Helper()
-		got := 0
-		for range 3 {
-			w.clock.move(time.Second)
-			got += w.pass(Deps{}).Knocked
-		}
-		if got != want {
-			t.Errorf("%d knocks in three passes, want %d", got, want)
-		}
-	}
-	passes(1)
-	w.beat("a")
-	passes(0)
-	_, err := w.Beat(t.Context(), "a", Sign{Failed: true})
-	w.must(err)
-	passes(1)
-	w.beat("a")
-	passes(1)
-	var statuses []Status
-	entries, err := w.History(t.Context(), "a", HistoryFilter{})
-	w.must(err)
-	for _, e := range entries {
-		statuses = append(statuses, e.Status)
-	}
-	if !slices.Equal(statuses, []Status{OK, Critical, OK}) {
-		t.Errorf("the knocks found %s", statuses)
-	}
-}
-
-func TestUnattended(t *testing.T) {
-	w := newWorld(t, Config{Heartbeats: map[string]Target{"a": hourly(), "b": {OnAttack: []Reaction{{Log: "down"}}}}})
-	unattended := func() bool {
-		t.Helper()
-		is, err := w.Unattended(t.Context())
-		w.must(err)
-		return is
-	}
-	if !unattended() {
-		t.Error("a monitor is there before the first")
-	}
-	if w.pass(Deps{}); unattended() {
-		t.Error("the monitor is not seen")
-	}
-	if w.clock.move(time.Hour); !unattended() {
-		t.Error("a monitor is there an hour after its last pass")
-	}
-	delete(w.cfg.Heartbeats, "b")
-	if unattended() {
-		t.Error("somebody is to do what nobody wants done")
-	}
-}
-
-func TestKeptPings(t *testing.T) {
-	w := newWorld(t, Config{Heartbeats: map[string]Target{"a": hourly(), "b": hourly()}})
-	for i := range pingsKept + 5 {
-		p := Ping{Kind: PingSuccess, Body: fmt.Append(nil, i)}
-		if i%10 == 0 {
-			p = Ping{Kind: PingFail, ExitCode: i, HasCode: true, Body: p.Body, Source: "test"}
-		}
-		_, err := w.Ping(t.Context(), "a", p)
-		w.must(err)
-	}
-	pings := func(f KeptFilter) (bodies string) {
-		t.Helper()
-		kept, err := w.Pings(t.Context(), "a", f)
-		w.must(err)
-		for _, p := range kept {
-			bodies += " " + string(p.Body)
-		}
-		return bodies
-	}
-	if got := pings(KeptFilter{Limit: 2}); got != " 103 104" {
-		t.Errorf("the newest are%s", got)
-	}
-	if got := strings.Fields(pings(KeptFilter{})); len(got) != pingsKept || got[0] != "5" {
-		t.Errorf("%d are kept: %s", len(got), got)
-	}
-	if got := pings(KeptFilter{Failed: true, Limit: 2}); got != " 90 100" {
-		t.Errorf("the newest failures are%s", got)
-	}
-	failed, err := w.Pings(t.Context(), "a", KeptFilter{Failed: true, Limit: 1})
-	w.must(err)
-	if p := failed[0]; p.ExitCode != 100 || !p.HasCode || p.Source != "test" || !p.Time.Equal(w.clock.read()) {
-		t.Errorf("kept %+v", p)
-	}
-	if got := pings(KeptFilter{ID: failed[0].ID}); got != " 100" {
-		t.Errorf("ping %d is%s", failed[0].ID, got)
-	}
-	if kept, err := w.Pings(t.Context(), "b", KeptFilter{}); err != nil || len(kept) != 0 {
-		t.Errorf("b has %+v, %v", kept, err)
-	}
-	for name, f := range map[string]KeptFilter{"a": {ID: 1}, "b": {ID: failed[0].ID}, "nobody": {}} {
-		if _, err := w.Pings(t.Context(), name, f); !fault.Is(err, fault.NotFound) {
-			t.Errorf("%s %+v: %v", name, f, err)
-		}
 	}
 }
 
