@@ -116,6 +116,7 @@ func exampleConfig() string {
 	}
 	b.WriteString("[supervise.group.backend]\nchildren = ['db', 'cache']\n")
 	b.WriteString("[tasks.type.'mail.send']\ncommand = 'cat'\n[tasks.type.report]\ncommand = 'cat'\n")
+	b.WriteString("[daemon.report]\ncommand = 'echo done'\nsleep = '200ms'\n[daemon.resize]\ncommand = 'echo done'\ninstances = 2\n")
 	return b.String()
 }
 
@@ -169,6 +170,10 @@ func exampleFixture(t *testing.T, s *harness.Sandbox, example string) {
 		s.Want(0, "supervise", "start")
 		s.Want(0, "supervise", "wait")
 	}
+	if regexp.MustCompile(`daemon (status|stop|restart|reload|logs|history)`).MatchString(example) {
+		s.Want(0, "daemon", "start", "--all")
+		harness.Eventually(t, "all daemons have run", func() bool { return s.Procops("daemon", "status").Code == 0 })
+	}
 	if strings.Contains(example, "tasks work") {
 		s.Want(0, "tasks", "push", "report")
 	}
@@ -196,7 +201,7 @@ func startsSupervisor(example string) bool {
 
 // goesOn reports whether an example goes on until Ctrl-C.
 func goesOn(example string) bool {
-	return regexp.MustCompile(` (--follow|-f|--watch)\b|supervise run\b|tasks work$|heartbeat monitor$|procops serve\b`).MatchString(example) &&
+	return regexp.MustCompile(` (--follow|-f|--watch)\b|supervise run\b|daemon run\b|tasks work$|heartbeat monitor$|procops serve\b`).MatchString(example) &&
 		!regexp.MustCompile(` --then |supervise run &`).MatchString(example)
 }
 
@@ -215,6 +220,7 @@ func elsewhere(example string) string {
 		"procops serve", "procops serve --listen 127.0.0.1:$SERVE_PORT",
 		"| less", "| cat",
 		" | jq .text", "",
+		" | jq .[0].turns", "",
 		"./procops supervise upgrade", "procops supervise upgrade",
 		"--program /opt/procops/procops", "--program $(command -v procops)",
 		"127.0.0.1:4730//H:host:12", "$(procops worker submit mail)",
@@ -245,5 +251,8 @@ func runExample(t *testing.T, example string) {
 	}
 	if r := s.Procops("supervise", "stop"); r.Code != 0 && r.Code != 5 {
 		t.Error(r)
+	}
+	if strings.Contains(example, "procops daemon") {
+		s.Want(0, "daemon", "stop", "--all")
 	}
 }

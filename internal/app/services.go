@@ -23,7 +23,10 @@ func (a *App) newService(log zerolog.Logger) func(string, supervise.ServiceCalls
 			return nil, err
 		}
 		s := &daemonService{app: a, cfg: *cfg, log: log, calls: calls, id: id}
-		return s, s.renew()
+		if err := s.renew(); err != nil {
+			return nil, err
+		}
+		return s, nil
 	}
 }
 

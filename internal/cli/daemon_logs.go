@@ -109,17 +109,8 @@ func lastLines(w stdio.Writer, f *os.File, lines int) error {
 // place.
 func further(w stdio.Writer, f *os.File, path string) (*os.File, error) {
 	if f != nil {
-		if _, err := stdio.Copy(w, f); err != nil {
-			return f, err
-		}
-		here, err := f.Stat()
-		if err != nil {
-			return f, err
-		}
-		if there, err := os.Stat(path); err != nil || os.SameFile(here, there) {
-			return f, nil //nolint:nilerr // it has been moved away, and there is no other yet
-		}
-		if _, err := stdio.Copy(w, f); err != nil { // what was written before it was moved away
+		current, err := drain(w, f, path)
+		if current || err != nil {
 			return f, err
 		}
 		if err := f.Close(); err != nil {
@@ -135,4 +126,22 @@ func further(w stdio.Writer, f *os.File, path string) (*os.File, error) {
 	}
 	_, err = stdio.Copy(w, next)
 	return next, err
+}
+
+// drain writes what was added to a file. It reports whether the file is still the one at
+// its path, or will be missed.
+func drain(w stdio.Writer, f *os.File, path string) (current bool, err error) {
+	if _, err := stdio.Copy(w, f); err != nil {
+		return true, err
+	}
+	here, err := f.Stat()
+	if err != nil {
+		return true, err
+	}
+	there, err := os.Stat(path)
+	if err != nil || os.SameFile(here, there) {
+		return true, nil //nolint:nilerr // it has been moved away, and there is no other yet
+	}
+	_, err = stdio.Copy(w, f) // what was written before it was moved away
+	return false, err
 }

@@ -103,7 +103,12 @@ func flagElsewhere(c *cli.Context, flag string) string {
 
 // didYouMean makes a hint of commands.
 func didYouMean(commands []string) string {
-	return "did you mean `" + strings.Join(commands, "` or `") + "`?"
+	last := len(commands) - 1
+	text := "`" + commands[last] + "`?"
+	if last > 0 {
+		text = "`" + strings.Join(commands[:last], "`, `") + "` or " + text
+	}
+	return "did you mean " + text
 }
 
 // flagNames returns the names that the flags of the command and of the whole

@@ -175,6 +175,15 @@ period = "1h30m"
 alert_after = 1
 on_fast = "coalesce"
 
+[daemon]
+context = "production"
+
+[daemon.rotation]
+max_size = "10M"
+max_files = 5
+max_age = "0s"
+compress = false
+
 [worker]
 servers = ["127.0.0.1:4730"]
 connect_timeout = "3s"

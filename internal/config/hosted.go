@@ -43,7 +43,7 @@ func (c *Config) daemonOf(service string) string {
 func fingerprint(cfg daemon.Config, section daemon.Section) string {
 	cfg.Daemons = nil
 	// Strings, numbers, lists and maps of them cannot fail to encode.
-	raw, _ := json.Marshal([]any{cfg, section}) //nolint:musttag // nobody reads it, it is only compared
+	raw, _ := json.Marshal([]any{cfg, section})
 	h := fnv.New64a()
 	_, _ = h.Write(raw) // never fails
 	return strconv.FormatUint(h.Sum64(), 16)

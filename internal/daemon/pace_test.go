@@ -120,7 +120,7 @@ func clockTime(text string) time.Time {
 
 func TestScheduledTurns(t *testing.T) {
 	p := scheduled(t, nil)
-	at := func(text string) time.Time { return clockTime(text) }
+	at := clockTime
 	if got := p.first(at("10:01:00"), time.Time{}); !got.Equal(at("10:15:00")) {
 		t.Errorf("the first turn is at %s", got)
 	}

@@ -120,11 +120,14 @@ const (
 
 // lock takes the lock. It returns false if the file is not at its path any more.
 func (p *pidfile) lock() (current bool, err error) {
-	for begun := time.Now(); ; time.Sleep(lookPause) {
-		err = flock.Try(p.file)
-		if !errors.Is(err, flock.ErrTaken) || proc.Runs(readPID(p.file)) || time.Since(begun) > lookPatience {
+	again := time.NewTicker(lookPause)
+	defer again.Stop()
+	begun := time.Now()
+	for err = flock.Try(p.file); errors.Is(err, flock.ErrTaken); err = flock.Try(p.file) {
+		if proc.Runs(readPID(p.file)) || time.Since(begun) > lookPatience {
 			break
 		}
+		<-again.C
 	}
 	if errors.Is(err, flock.ErrTaken) {
 		running := "it already runs"

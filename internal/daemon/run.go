@@ -353,6 +353,7 @@ func (d *Daemon) turnBegun(number uint64) func() {
 func (d *Daemon) ended(t Turn) {
 	began := d.known.turn.Started
 	d.known.turn = t
+	d.logs.endTurn()
 	d.known.failures = t.failuresAfter(d.known.failures)
 	d.tellTurn(t, d.known.failures)
 	now := time.Now()
@@ -460,6 +461,7 @@ func (d *Daemon) Signal(sig syscall.Signal) {
 		d.User1()
 	case syscall.SIGUSR2:
 		d.User2()
+	default:
 	}
 }
 

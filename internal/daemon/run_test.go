@@ -139,7 +139,7 @@ func (s *stage) events() []string {
 
 // pass lets time pass.
 func (s *stage) pass(d time.Duration) {
-	time.Sleep(d) //nolint:forbidigo // virtual
+	<-time.After(d)
 	synctest.Wait()
 }
 
@@ -286,8 +286,11 @@ func TestFailures(t *testing.T) {
 			}
 			return Turn{Duration: sec, Outcome: outcomeStop, Code: 100, begun: true}
 		}, []time.Duration{0, 10 * sec}, ""},
-		"it never begins": {every(10*sec, 0), func(uint64) Turn { return Turn{Outcome: string(runner.Failed), Code: 127, Message: "not found"} },
-			[]time.Duration{0}, `daemon "d-test" has given up: its first turn cannot begin: not found`},
+		"it never begins": {
+			every(10*sec, 0), func(uint64) Turn { return Turn{Outcome: string(runner.Failed), Code: 127, Message: "not found"} },
+			[]time.Duration{0},
+			`daemon "d-test" has given up: its first turn cannot begin: not found`,
+		},
 		"a later one does not begin": {every(20*sec, 0), func(n uint64) Turn {
 			if n == 2 {
 				return Turn{Outcome: string(runner.Failed), Code: 127, Message: "not found"}
@@ -349,7 +352,9 @@ func TestHistoryIsKept(t *testing.T) {
 	onStage(t, section, w, func(s *stage) {
 		s.pass(45 * sec)
 		s.Stop()
-		<-s.result
+		if err := <-s.result; err != nil {
+			t.Error(err)
+		}
 		s.result <- nil
 		turns, err := History(s.t.Context(), s.store, s.ID(), time.Time{}, 10)
 		if err != nil {

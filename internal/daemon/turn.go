@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -130,7 +131,7 @@ func (c *commands) spec() (proc.Spec, error) {
 	if limit := uint64(c.cfg.MemoryLimit.Bytes()); limit > 0 {
 		spec.Limits.Data = &limit
 	}
-	spec.Env = spec.Env[:len(spec.Env):len(spec.Env)] // each turn adds its own
+	spec.Env = slices.Clip(spec.Env) // each turn adds its own
 	if err == nil && len(c.program.EnvFile) == 0 && spec.User == nil {
 		c.ready = &spec
 	}

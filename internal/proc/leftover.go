@@ -53,7 +53,7 @@ func untilClean(round func() []int) (killed []int, err error) {
 		if err := awaitEnds(ctx, found); err != nil {
 			return killed, err
 		}
-		if !pause(ctx, leftoverLook) {
+		if !pause(ctx) {
 			return killed, fmt.Errorf("cannot end the processes that are left: they keep coming")
 		}
 	}
@@ -74,7 +74,7 @@ func awaitExiting(ctx context.Context) {
 	for _, pid := range findExiting() {
 		begun, err := readStat(pid)
 		for err == nil && !begun.dead() {
-			if !pause(ctx, leftoverLook) {
+			if !pause(ctx) {
 				return
 			}
 			now, gone := readStat(pid)
@@ -93,7 +93,7 @@ func awaitEnds(ctx context.Context, pids []int) error {
 			if err != nil || s.dead() {
 				break
 			}
-			if !pause(ctx, leftoverLook) {
+			if !pause(ctx) {
 				return fmt.Errorf("cannot end process %d: it still runs after SIGKILL", pid)
 			}
 		}
@@ -117,16 +117,16 @@ func KillLeftover(ctx context.Context, i Identity) (bool, error) {
 		return true, fmt.Errorf("cannot kill process %d of a former run: %w", i.PID, err)
 	}
 	for i.Alive() || target < 0 && groupMembers(i.PID) > 0 {
-		if !pause(ctx, leftoverLook) {
+		if !pause(ctx) {
 			return true, fmt.Errorf("cannot end process %d of a former run: %w", i.PID, context.Cause(ctx))
 		}
 	}
 	return true, nil
 }
 
-// pause waits; false means that ctx has ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
+// pause waits until it is time to look again; false means that ctx has ended.
+func pause(ctx context.Context) bool {
+	timer := time.NewTimer(leftoverLook)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

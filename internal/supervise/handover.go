@@ -140,18 +140,18 @@ func (s *Supervisor) endUpgrade(u *upgrade, why error) {
 
 // endServices has the services end for an upgrade, each when it loses nothing by it or
 // its time is over; they begin again afterwards. It reports whether any runs.
-func (s *Supervisor) endServices() (any bool) {
+func (s *Supervisor) endServices() (running bool) {
 	for _, p := range s.tree.processes {
 		if p.run == nil || !p.cfg.hosted.is() {
 			continue
 		}
-		any = true
+		running = true
 		if !p.halt && !p.run.ladder && p.state.Up() {
 			p.run.signal, p.again = proc.Signal(syscall.SIGQUIT), p.wanted
 			s.halt([]*process{p})
 		}
 	}
-	return any
+	return running
 }
 
 // tryUpgrade takes the next step of an upgrade, if the tree lets it.

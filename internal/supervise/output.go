@@ -131,7 +131,7 @@ func (o *output) bytes() func(proc.Stream, []byte) {
 	var mu sync.Mutex
 	return func(stream proc.Stream, data []byte) {
 		mu.Lock()
-		rest := append(rests[stream], data...)
+		rest := slices.Concat(rests[stream], data)
 		end := bytes.LastIndexByte(rest, '\n') + 1
 		if end == 0 && len(rest) >= proc.MaxLine {
 			end = len(rest)

@@ -147,22 +147,31 @@ func (s *Supervisor) serve(p *process) (*run, channels, error) {
 	return newRun(c, proc.Spec{}), channels{ready: newLogChannel(ready)}, nil
 }
 
+// PID returns 0: it has no process.
 func (c *served) PID() int { return 0 }
 
+// Identity returns the zero Identity.
 func (c *served) Identity() proc.Identity { return proc.Identity{} }
 
+// Started returns when it was started.
 func (c *served) Started() time.Time { return c.started }
 
+// Exited returns what is closed when it has ended.
 func (c *served) Exited() <-chan struct{} { return c.ended }
 
+// Gone returns the same: it leaves nothing behind.
 func (c *served) Gone() <-chan struct{} { return c.ended }
 
+// Includes reports false: no process is part of it.
 func (c *served) Includes(int) bool { return false }
 
+// Pause does nothing: nobody hears it.
 func (c *served) Pause() {}
 
+// Resume does nothing.
 func (c *served) Resume() {}
 
+// Exit says how it has ended, as a process would.
 func (c *served) Exit() proc.Exit {
 	if c.err == nil {
 		return proc.Exit{}
@@ -170,6 +179,7 @@ func (c *served) Exit() proc.Exit {
 	return proc.Exit{Code: fault.ExitCode(c.err)}
 }
 
+// Signal tells it what a signal would tell a process.
 func (c *served) Signal(sig proc.Signal) error {
 	select {
 	case <-c.ended:
