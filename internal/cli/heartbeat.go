@@ -106,6 +106,7 @@ func attachCommand(io IO) *cli.Command {
 			&cli.StringFlag{Name: "grace", Usage: "a beat that is overdue by more than this `TIME` is critical"},
 			&cli.StringFlag{Name: "max-runtime", Usage: "a run that takes longer than this `TIME` is a failure (default: the grace, else critical-after)"},
 			&cli.IntFlag{Name: "alert-after", Usage: "tell of the `N`th failure in a row", DefaultText: "1"},
+			&cli.BoolFlag{Name: "detach-on-critical", Usage: "take it off the list when it is down, after on_attack of the config"},
 			&cli.StringFlag{Name: "repeat-every", Usage: "tell again every `TIME` while it is down"},
 			&cli.StringFlag{Name: "min-interval", Usage: "beats that follow the last one within this `TIME` are too fast"},
 			&cli.StringFlag{Name: "on-fast", Usage: "what becomes of those: `coalesce` (count them only) or refuse", Value: "coalesce"},
@@ -135,7 +136,7 @@ func attachCommand(io IO) *cli.Command {
 func targetOf(c *cli.Context) (heartbeat.Target, error) {
 	target := heartbeat.Target{
 		Description: c.String("description"), Tags: c.StringSlice("tag"),
-		Timezone: c.String("timezone"), AlertAfter: c.Int("alert-after"),
+		Timezone: c.String("timezone"), AlertAfter: c.Int("alert-after"), DetachDown: c.Bool("detach-on-critical"),
 	}
 	if c.Int("alert-after") < 0 {
 		return target, fault.New(fault.Usage, "%s: --alert-after must be at least 1", commandName(c))

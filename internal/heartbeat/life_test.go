@@ -159,6 +159,50 @@ func TestSchedule(t *testing.T) {
 	newLife(t, daily).beat().after(16 * time.Hour).want("0 up, 900 late, 915 down, 915 !down")
 }
 
+// TestScheduleAcrossDaylightSaving: a heartbeat is late when its schedule comes on the
+// clock of its zone, in the nights in which that is set as well. Times are of the zone.
+func TestScheduleAcrossDaylightSaving(t *testing.T) {
+	const grace = 10 * time.Minute
+	for _, c := range []struct {
+		zone, schedule string
+		beat           time.Time // in UTC
+		late           []string  // of this beat, and of one at each time that it was late
+	}{
+		{"America/New_York", "30 2 * * *", time.Date(2026, 3, 7, 12, 0, 0, 0, time.UTC), []string{"2026-03-08T03:00:00-04:00", "2026-03-09T02:30:00-04:00"}},
+		{"America/New_York", "30 1 * * *", time.Date(2026, 10, 31, 12, 0, 0, 0, time.UTC), []string{"2026-11-01T01:30:00-04:00", "2026-11-02T01:30:00-05:00"}},
+		{
+			"America/New_York", "*/30 * * * *", time.Date(2026, 11, 1, 5, 10, 0, 0, time.UTC),
+			[]string{"2026-11-01T01:30:00-04:00", "2026-11-01T01:00:00-05:00", "2026-11-01T01:30:00-05:00", "2026-11-01T02:00:00-05:00"},
+		},
+		{"Australia/Lord_Howe", "15 2 * * *", time.Date(2026, 10, 3, 1, 0, 0, 0, time.UTC), []string{"2026-10-04T02:30:00+11:00", "2026-10-05T02:15:00+11:00"}},
+		{"America/Asuncion", "0 0 * * *", time.Date(2024, 10, 5, 12, 0, 0, 0, time.UTC), []string{"2024-10-06T01:00:00-03:00", "2024-10-07T00:00:00-03:00"}},
+		{"UTC", "0 0 29 2 *", time.Date(2096, 3, 1, 0, 0, 0, 0, time.UTC), []string{"2104-02-29T00:00:00Z"}},
+		{"UTC", "0 0 13 * 5", time.Date(2026, 2, 7, 0, 0, 0, 0, time.UTC), []string{"2026-02-13T00:00:00Z", "2026-02-20T00:00:00Z", "2026-02-27T00:00:00Z", "2026-03-06T00:00:00Z", "2026-03-13T00:00:00Z"}},
+	} {
+		zone, err := time.LoadLocation(c.zone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := newLife(t, func(e *expectation) { e.schedule, e.grace = &schedule{expression(t, c.schedule), zone}, grace })
+		l.now = c.beat
+		for _, want := range c.late {
+			l.beat()
+			due := l.expected.late(l.life)
+			if got := due.In(zone).Format(time.RFC3339); got != want {
+				t.Errorf("%s, %s: late at %s, want %s", c.zone, c.schedule, got, want)
+			}
+			l.now = due
+		}
+		l.after(grace + time.Minute)
+		for i, state := range []State{StateDown, StateLate} {
+			change, at := l.changes[len(l.changes)-1-i], l.now.Add(-time.Minute-time.Duration(i)*grace)
+			if change.to != state || !change.at.Equal(at) {
+				t.Errorf("%s, %s: %s at %s, want %s at %s", c.zone, c.schedule, change.to, change.at, state, at)
+			}
+		}
+	}
+}
+
 // TestAnySequenceTellsOnce leads many lives at random. However they go, there is one
 // alert for each time that one goes down, one for each that it comes up again, and
 // every change is dated at the time it fell due.
