@@ -97,7 +97,7 @@ func room(pkg string) string {
 // floors below its own, and from its own room.
 func floors() [][]string {
 	return [][]string{
-		{"unit", "fault", "name", "flock", "dotenv", "cron", "states"},
+		{"unit", "fault", "name", "flock", "dotenv", "cron", "states", "sdnotify"},
 		{"event", "proc"},
 		{"store", "runner", "launch", "logging", "webhook"},
 		concerns(),
@@ -132,7 +132,7 @@ const (
 	ruleFlags     = "only cli imports a flag library"
 	ruleExec      = "only proc imports os/exec"
 	ruleSQL       = "only store and the query files of the concerns import database/sql"
-	ruleLeaves    = "event, proc, unit, fault, name, flock, dotenv, cron, states and gearman/wire import nothing internal, but proc may import unit"
+	ruleLeaves    = "event, proc, unit, fault, name, flock, dotenv, cron, states, sdnotify and gearman/wire import nothing internal, but proc may import unit"
 )
 
 func importRules() []importRule {
@@ -229,7 +229,7 @@ func mayUseSQL(pkg, file string) bool {
 }
 
 func leavesAlone(g graph) (broken []string) {
-	for _, leaf := range []string{"event", "proc", "unit", "fault", "name", "flock", "dotenv", "cron", "states", "gearman/wire"} {
+	for _, leaf := range []string{"event", "proc", "unit", "fault", "name", "flock", "dotenv", "cron", "states", "sdnotify", "gearman/wire"} {
 		pkg := module + "/internal/" + leaf
 		for _, imported := range g.imports(pkg) {
 			if isOwn(imported) && !isException(pkg, imported) {

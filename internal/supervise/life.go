@@ -71,24 +71,24 @@ func (r *run) resume() {
 // note keeps what was said.
 func (r *run) note(n notice, now time.Time) {
 	said := &r.said
-	if n.status != nil {
-		said.StatusText = *n.status
+	if n.Status != nil {
+		said.StatusText = *n.Status
 	}
-	if n.mainPID != 0 {
-		said.MainPID = n.mainPID
+	if n.MainPID != 0 {
+		said.MainPID = n.MainPID
 	}
-	if n.errno != 0 {
-		said.Errno = int(n.errno)
+	if n.Errno != 0 {
+		said.Errno = int(n.Errno)
 	}
 	if n.stranger != 0 {
 		said.strangers++
 	}
-	said.Reloading = n.reloading || said.Reloading && !n.ready && !n.stopping
-	said.Ending = said.Ending || n.stopping
-	if n.unready != "" || n.ready && !n.aside {
+	said.Reloading = n.Reloading || said.Reloading && !n.Ready && !n.Stopping
+	said.Ending = said.Ending || n.Stopping
+	if n.unready != "" || n.Ready && !n.aside {
 		r.obstacle = n.unready
 	}
-	if until := now.Add(n.extend); n.extend > 0 && until.After(r.until()) {
+	if until := now.Add(n.Extend); n.Extend > 0 && until.After(r.until()) {
 		r.extended.Store(&until)
 	}
 }

@@ -1,219 +1,55 @@
 package supervise
 
 import (
-	"context"
-	"crypto/rand"
-	"errors"
-	"fmt"
-	"net"
-	"os"
-	"strings"
-	"sync/atomic"
-	"syscall"
-	"time"
-
 	"procops/internal/proc"
+	"procops/internal/sdnotify"
 )
 
-const (
-	// maxMessage is the size of the longest message in bytes, as under systemd
-	// (NOTIFY_BUFFER_MAX). A longer one is passed over.
-	maxMessage = 4096
-	// maxDescriptors is how many descriptors that come with a message are taken,
-	// to be closed; the kernel closes the others.
-	maxDescriptors = 4
-	// messagesPerSecond is how many messages of one process are read. Who sends
-	// more has to wait.
-	messagesPerSecond = 200
-	// finishLimit is how long finish waits for room in the queue.
-	finishLimit = 100 * time.Millisecond
-)
+// notifySocket is the channel of a process that speaks sd_notify.
+type notifySocket struct{ *sdnotify.Socket }
 
-// notifySocket hears what a process says by sd_notify(3). Each run has a socket of
-// its own, so that nothing an earlier run has said can be taken for its successor's.
-//
-// Its name is abstract: nothing is left behind in a directory when procops is
-// killed, and a process that runs as another user can reach it. So can everybody
-// else: who speaks is known by the credentials that the kernel adds to a message.
-type notifySocket struct {
-	name     string
-	conn     *net.UnixConn
-	finished chan struct{}
-	paused   atomic.Bool
+func asChannel(s *sdnotify.Socket, err error) (*notifySocket, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &notifySocket{s}, nil
 }
 
-// notifyPrefix is what the names of these sockets begin with.
-const notifyPrefix = "@procops-notify-"
-
-func openNotifySocket() (*notifySocket, error) { return listenNotify(notifyPrefix + rand.Text()) }
+func openNotifySocket() (*notifySocket, error) { return asChannel(sdnotify.Open()) }
 
 // reopenNotifySocket opens the socket that a process was told of by a former
 // supervisor.
-func reopenNotifySocket(name string) (*notifySocket, error) {
-	if !strings.HasPrefix(name, notifyPrefix) {
-		return nil, fmt.Errorf("cannot open a socket for sd_notify: %q is none of ours", name)
-	}
-	return listenNotify(name)
-}
-
-func listenNotify(name string) (*notifySocket, error) {
-	config := net.ListenConfig{Control: passCredentials}
-	conn, err := config.ListenPacket(context.Background(), "unixgram", name)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open a socket for sd_notify: %w", err)
-	}
-	return newNotifySocket(name, conn)
-}
+func reopenNotifySocket(name string) (*notifySocket, error) { return asChannel(sdnotify.Reopen(name)) }
 
 // inheritNotifySocket opens the socket that a former supervisor in this process has
 // handed over.
 func inheritNotifySocket(h handedChannel) (*notifySocket, error) {
-	file := os.NewFile(uintptr(h.FD), h.Name)
-	conn, err := net.FilePacketConn(file)
-	if err := errors.Join(err, file.Close()); err != nil {
-		return nil, err
-	}
-	return newNotifySocket(h.Name, conn)
+	return asChannel(sdnotify.Inherit(h.FD, h.Name))
 }
 
-func newNotifySocket(name string, conn net.PacketConn) (*notifySocket, error) {
-	unixConn, ok := conn.(*net.UnixConn)
-	if !ok {
-		return nil, errors.Join(fmt.Errorf("cannot open a socket for sd_notify: it is a %T", conn), conn.Close())
-	}
-	return &notifySocket{name: name, conn: unixConn, finished: make(chan struct{})}, nil
-}
+func (n *notifySocket) pause() { n.Pause() }
 
-func (n *notifySocket) pause() {
-	n.paused.Store(true)
-	_ = n.conn.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed socket
-}
-
-func (n *notifySocket) resume() {
-	n.paused.Store(false)
-	_ = n.conn.SetReadDeadline(time.Time{})
-}
+func (n *notifySocket) resume() { n.Resume() }
 
 func (n *notifySocket) handed() handedChannel {
-	fd, err := descriptor(n.conn)
+	fd, err := n.FD()
 	if err != nil {
 		return handedChannel{}
 	}
-	return handedChannel{FD: fd, Name: n.name}
-}
-
-// descriptor returns the number of an open descriptor, without touching it.
-func descriptor(of syscall.Conn) (number int, err error) {
-	raw, err := of.SyscallConn()
-	if err == nil {
-		err = raw.Control(func(fd uintptr) { number = int(fd) })
-	}
-	return number, err
-}
-
-// passCredentials has the kernel say who sends. It is called before the socket
-// has its name, so that no message is without.
-func passCredentials(_, _ string, raw syscall.RawConn) error {
-	var set error
-	err := raw.Control(func(fd uintptr) {
-		set = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_PASSCRED, 1)
-	})
-	return errors.Join(err, os.NewSyscallError("setsockopt", set))
+	return handedChannel{FD: fd, Name: n.Name}
 }
 
 func (n *notifySocket) prepare(spec *proc.Spec) {
-	spec.Env = append(spec.Env, "NOTIFY_SOCKET="+n.name)
+	spec.Env = append(spec.Env, "NOTIFY_SOCKET="+n.Name)
 }
 
-func (n *notifySocket) discard() { _ = n.conn.Close() }
+func (n *notifySocket) discard() { n.Close() }
 
-// finish puts an empty message from procops itself behind what is in the queue. If there
-// is no room for it somebody floods the socket, and misses nothing.
-func (n *notifySocket) finish() {
-	close(n.finished)
-	_ = n.conn.SetWriteDeadline(time.Now().Add(finishLimit)) // fails only on a closed socket
-	if _, err := n.conn.WriteToUnix(nil, &net.UnixAddr{Name: n.name, Net: "unixgram"}); err != nil {
-		_ = n.conn.Close()
-	}
-}
+func (n *notifySocket) finish() { n.Finish() }
 
-// listen reads messages until there is an empty one from procops itself. The descriptors that come with a message are
-// closed when it has been heard: BARRIER=1 brings one for its sender to wait for.
 func (n *notifySocket) listen(child child, hear func(notice)) (over bool) {
-	message := make([]byte, maxMessage)
-	control := make([]byte, syscall.CmsgSpace(syscall.SizeofUcred)+syscall.CmsgSpace(maxDescriptors*4))
-	defer func() {
-		if over {
-			_ = n.conn.Close()
-		}
-	}()
-	var pace pace
-	for {
-		pace.wait(n.finished)
-		size, controlSize, flags, _, err := n.conn.ReadMsgUnix(message, control)
-		if errors.Is(err, net.ErrClosed) {
-			return true
-		}
-		if err != nil && n.paused.Load() {
-			return false
-		}
-		if err != nil {
-			continue // of this message; the pace keeps it from becoming a busy loop
-		}
-		sender, descriptors := readControl(control[:controlSize])
-		switch {
-		case sender == os.Getpid() && size == 0:
-			return true
-		case sender == 0 || flags&syscall.MSG_TRUNC != 0:
-		case sender != child.PID() && !child.Includes(sender): // the leader may have ended since
-			hear(notice{stranger: sender})
-		default:
-			hear(parseNotice(string(message[:size])))
-		}
-		for _, fd := range descriptors {
-			_ = syscall.Close(fd) // it is not ours and was not used
-		}
-	}
-}
-
-// readControl returns the pid of the sender, 0 if it is not known, and the
-// descriptors that came with the message.
-func readControl(control []byte) (sender int, descriptors []int) {
-	parts, err := syscall.ParseSocketControlMessage(control)
-	if err != nil {
-		return 0, nil
-	}
-	for i := range parts {
-		if who, err := syscall.ParseUnixCredentials(&parts[i]); err == nil {
-			sender = int(who.Pid)
-		}
-		if fds, err := syscall.ParseUnixRights(&parts[i]); err == nil {
-			descriptors = append(descriptors, fds...)
-		}
-	}
-	return sender, descriptors
-}
-
-// pace lets messagesPerSecond through.
-type pace struct {
-	second time.Time
-	count  int
-}
-
-// wait waits until one more may pass, or until hurry is closed.
-func (p *pace) wait(hurry <-chan struct{}) {
-	now := time.Now()
-	if now.Sub(p.second) >= time.Second {
-		p.second, p.count = now, 0
-	}
-	if p.count++; p.count <= messagesPerSecond {
-		return
-	}
-	timer := time.NewTimer(time.Second - now.Sub(p.second))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		p.second, p.count = time.Now(), 1
-	case <-hurry:
-	}
+	ours := func(pid int) bool { return pid == child.PID() || child.Includes(pid) } // the leader may have ended since
+	return n.Listen(ours,
+		func(m sdnotify.Message) { hear(notice{Message: m}) },
+		func(pid int) { hear(notice{stranger: pid}) })
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"procops/internal/proc"
+	"procops/internal/sdnotify"
 )
 
 // firstExtra is the number of the first descriptor after the standard ones.
@@ -91,7 +92,7 @@ func (n *notifyPipe) listen(_ child, hear func(notice)) (over bool) {
 	for total := 0; total < maxUnready; {
 		size, err := n.ours.Read(buffer)
 		if bytes.IndexByte(buffer[:size], '\n') >= 0 {
-			hear(notice{ready: true})
+			hear(notice{Message: sdnotify.Message{Ready: true}})
 			return true
 		}
 		switch total += size; {
@@ -104,4 +105,13 @@ func (n *notifyPipe) listen(_ child, hear func(notice)) (over bool) {
 	}
 	hear(notice{unready: fmt.Sprintf("it wrote %d bytes to descriptor %d without a newline", maxUnready, n.fd)})
 	return true
+}
+
+// descriptor returns the number of an open descriptor, without touching it.
+func descriptor(of syscall.Conn) (number int, err error) {
+	raw, err := of.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { number = int(fd) })
+	}
+	return number, err
 }

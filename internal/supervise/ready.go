@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"procops/internal/proc"
+	"procops/internal/sdnotify"
 )
 
 // channel is a way in which a process says itself that it is ready. It is opened
@@ -125,7 +126,7 @@ func (l *logChannel) listen(_ child, hear func(notice)) (over bool) {
 	}
 	select {
 	case <-l.matched:
-		hear(notice{ready: true})
+		hear(notice{Message: sdnotify.Message{Ready: true}})
 		return true
 	default:
 		return over
@@ -175,7 +176,7 @@ func (s *Supervisor) askUntilReady(ctx context.Context, p *process, number int, 
 		case ctx.Err() != nil:
 			return
 		case err == nil:
-			s.post(func() { s.heard(p, number, notice{ready: true}) })
+			s.post(func() { s.heard(p, number, notice{Message: sdnotify.Message{Ready: true}}) })
 			return
 		case err.Error() != last:
 			last = err.Error()
@@ -195,7 +196,7 @@ func (s *Supervisor) heard(p *process, number int, n notice) {
 	if p.runs != number || p.run == nil {
 		return
 	}
-	farewell := n.stopping && !p.run.said.Ending
+	farewell := n.Stopping && !p.run.said.Ending
 	now := time.Now()
 	p.run.note(n, now)
 	s.saidToWatchdog(p, n, now)
@@ -204,7 +205,7 @@ func (s *Supervisor) heard(p *process, number int, n notice) {
 		s.stranger(p, n.stranger)
 	case n.unready != "" && p.state == StateStarting:
 		p.reason = "not ready yet: " + n.unready
-	case n.ready && !n.aside && p.state == StateStarting:
+	case n.Ready && !n.aside && p.state == StateStarting:
 		s.fire(p, TriggerReady, "")
 	case farewell && p.state == StateRunning:
 		// It ends by itself. That its checks fail from now on is no news; that it

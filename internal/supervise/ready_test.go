@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"procops/internal/proc"
+	"procops/internal/sdnotify"
 	"procops/internal/unit"
 )
 
@@ -305,7 +306,7 @@ while True:
 	r.await("supervise.process.running", "flood", 1)
 	r.listed("flood", "read on", func(p ProcessStatus) bool {
 		n, _ := strconv.Atoi(p.StatusText)
-		return n > 2*messagesPerSecond/3
+		return n > 2*sdnotify.MessagesPerSecond/3
 	})
 	begin := time.Now()
 	for range 100 {

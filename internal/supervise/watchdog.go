@@ -32,11 +32,11 @@ func (w *watchdog) due() time.Time { return w.since.Add(w.limit) }
 
 // hear keeps what was said.
 func (w *watchdog) hear(n notice, now time.Time) {
-	if n.alive {
+	if n.Alive {
 		w.since, w.heard = now, now
 	}
-	if n.watchdog != nil {
-		w.limit, w.own, w.since = *n.watchdog, true, now
+	if n.Watchdog != nil {
+		w.limit, w.own, w.since = *n.Watchdog, true, now
 	}
 }
 
@@ -113,10 +113,10 @@ func (s *Supervisor) silent(p *process, number int, late time.Duration) {
 // saidToWatchdog deals with what a process says to its watchdog.
 func (s *Supervisor) saidToWatchdog(p *process, n notice, now time.Time) {
 	p.run.watchdog.hear(n, now)
-	if n.watchdog != nil {
+	if n.Watchdog != nil {
 		s.awaitSign(p)
 	}
-	if n.trigger && p.state.Up() {
+	if n.Trigger && p.state.Up() {
 		s.bite(p, "it said WATCHDOG=trigger")
 	}
 }

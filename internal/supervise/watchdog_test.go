@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"procops/internal/proc"
+	"procops/internal/sdnotify"
 	"procops/internal/unit"
 )
 
@@ -36,13 +37,13 @@ func TestWatchdogTime(t *testing.T) {
 		want time.Duration   // when it is over; 0: never
 	}{
 		"nothing":                 {want: limit},
-		"a sign":                  {said: []said{{4 * time.Second, notice{alive: true}}}, want: 14 * time.Second},
-		"signs":                   {said: []said{{9 * time.Second, notice{alive: true}}, {18 * time.Second, notice{alive: true}}}, want: 28 * time.Second},
-		"other words":             {said: []said{{4 * time.Second, notice{ready: true}}}, want: limit},
-		"a longer time":           {said: []said{{4 * time.Second, notice{watchdog: limitOf(time.Minute)}}}, want: 64 * time.Second},
-		"a shorter time":          {said: []said{{4 * time.Second, notice{watchdog: limitOf(time.Second)}}}, want: 5 * time.Second},
-		"a shorter time and sign": {said: []said{{4 * time.Second, notice{alive: true, watchdog: limitOf(time.Second)}}}, want: 5 * time.Second},
-		"no time":                 {said: []said{{4 * time.Second, notice{watchdog: limitOf(0)}}}},
+		"a sign":                  {said: []said{{4 * time.Second, notice{Message: sdnotify.Message{Alive: true}}}}, want: 14 * time.Second},
+		"signs":                   {said: []said{{9 * time.Second, notice{Message: sdnotify.Message{Alive: true}}}, {18 * time.Second, notice{Message: sdnotify.Message{Alive: true}}}}, want: 28 * time.Second},
+		"other words":             {said: []said{{4 * time.Second, notice{Message: sdnotify.Message{Ready: true}}}}, want: limit},
+		"a longer time":           {said: []said{{4 * time.Second, notice{Message: sdnotify.Message{Watchdog: limitOf(time.Minute)}}}}, want: 64 * time.Second},
+		"a shorter time":          {said: []said{{4 * time.Second, notice{Message: sdnotify.Message{Watchdog: limitOf(time.Second)}}}}, want: 5 * time.Second},
+		"a shorter time and sign": {said: []said{{4 * time.Second, notice{Message: sdnotify.Message{Alive: true, Watchdog: limitOf(time.Second)}}}}, want: 5 * time.Second},
+		"no time":                 {said: []said{{4 * time.Second, notice{Message: sdnotify.Message{Watchdog: limitOf(0)}}}}},
 		"deaf once":               {deaf: []time.Duration{limit}, want: 20 * time.Second},
 		"deaf twice":              {deaf: []time.Duration{limit, 20 * time.Second}, want: 30 * time.Second},
 	} {
@@ -365,7 +366,7 @@ time.sleep(1000)`
 			if p.Name == "aside" {
 				socket, other = other, socket
 			}
-			if socket.FD == 0 || !strings.HasPrefix(socket.Name, notifyPrefix) || other.FD != 0 || !slices.Contains(h.FDs(), socket.FD) {
+			if socket.FD == 0 || !strings.HasPrefix(socket.Name, sdnotify.Prefix) || other.FD != 0 || !slices.Contains(h.FDs(), socket.FD) {
 				t.Errorf("%s is handed over as %+v and %+v", p.Name, p.Channel, p.Aside)
 			}
 			raw, err := json.Marshal(p.Run.Watchdog)
