@@ -19,6 +19,7 @@ const (
 	Unknown   Outcome = "unknown"   // ended by a signal: nobody knows how far it got
 	TimedOut  Outcome = "timeout"   // it took longer than its time limit
 	Cancelled Outcome = "cancelled" // procops stopped it
+	Stop      Outcome = "stop"      // done, and whoever runs it is asked to end in good order; of co-processes only
 )
 
 // The exit codes that mean something else than failure.
@@ -32,8 +33,9 @@ const (
 type Result struct {
 	Outcome     Outcome
 	Reason      string    // why it was not a success, for people; empty on success
-	Exit        proc.Exit // how the process ended
-	Output      []byte    // standard output, at most MaxOutput bytes
+	Exit        proc.Exit // how the process ended; that of a co-process if it ended with the unit
+	Memory      int64     // resident memory in bytes: the largest of a process, that of a co-process after the unit; 0: not known
+	Output      []byte    // the result, at most MaxOutput bytes
 	Truncated   bool      // there was more
 	Diagnostics string    // the end of standard error
 	Started     time.Time
@@ -63,10 +65,38 @@ func (r *Result) conclude(ended Outcome, u *Unit) {
 	r.Outcome, r.Reason = judge(r.Exit)
 	switch {
 	case ended == TimedOut:
-		r.Outcome, r.Reason = TimedOut, fmt.Sprintf("it took longer than its time limit of %v", u.TimeLimit)
+		r.Outcome, r.Reason = TimedOut, tooLong(u.TimeLimit)
 	case ended == Cancelled:
-		r.Outcome, r.Reason = Cancelled, "it was stopped"
-	case r.Truncated && (r.Outcome == Success || r.Outcome == Warning):
-		r.Outcome, r.Reason = Failed, fmt.Sprintf("its result is longer than %d bytes", u.maxOutput())
+		r.Outcome, r.Reason = Cancelled, wasStopped
+	default:
+		r.checkLength(maxOutput(u.MaxOutput))
+	}
+}
+
+// wasStopped is the reason of what is Cancelled.
+const wasStopped = "it was stopped"
+
+// tooLong is the reason of what is TimedOut.
+func tooLong(limit time.Duration) string {
+	return fmt.Sprintf("it took longer than its time limit of %v", limit)
+}
+
+// checkLength makes a failure of a result that is not whole.
+func (r *Result) checkLength(limit int) {
+	if r.Truncated && (r.Outcome == Success || r.Outcome == Warning || r.Outcome == Stop) {
+		r.Outcome, r.Reason = Failed, fmt.Sprintf("its result is longer than %d bytes", limit)
+	}
+}
+
+// maxOutput returns how many bytes of result are kept, as MaxOutput of Unit and Work
+// says it.
+func maxOutput(n int) int {
+	switch {
+	case n < 0:
+		return 0
+	case n == 0:
+		return defaultMaxOutput
+	default:
+		return n
 	}
 }

@@ -63,7 +63,7 @@ func Run(ctx context.Context, h *proc.Host, u Unit) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, fmt.Errorf("cannot run %q: %w", u.Command.String(), context.Cause(ctx))
 	}
-	out := &collector{limit: u.maxOutput(), tail: proc.NewTail(diagnosticsSize), tell: u.Output}
+	out := &collector{limit: maxOutput(u.MaxOutput), tail: proc.NewTail(diagnosticsSize), tell: u.Output}
 	feed, err := newFeed(u.Input)
 	if err != nil {
 		return Result{}, fmt.Errorf("cannot run %q: %w", u.Command.String(), err)
@@ -111,19 +111,18 @@ func (u *Unit) attend(ctx context.Context, p *proc.Process) (Outcome, error) {
 	case <-ctx.Done():
 		ended = Cancelled
 	}
-	return ended, u.stop(p)
+	return ended, stop(p, u.Ladder, u.Hurry)
 }
 
-// stop ends what is left of the process.
-func (u *Unit) stop(p *proc.Process) error {
-	ladder := u.Ladder
+// stop ends what is left of a process; a ladder without steps is SIGTERM, then SIGKILL.
+func stop(p *proc.Process, ladder proc.Ladder, hurry <-chan struct{}) error {
 	if len(ladder.Steps) == 0 {
 		ladder.Steps = []proc.Step{{Signal: proc.Signal(syscall.SIGTERM), Wait: defaultGrace}}
 	}
-	if u.Hurry == nil {
+	if hurry == nil {
 		return p.Stop(context.Background(), ladder)
 	}
-	hurry, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	watched := make(chan struct{})
 	defer func() { <-watched }()
@@ -132,23 +131,12 @@ func (u *Unit) stop(p *proc.Process) error {
 	go func() {
 		defer close(watched)
 		select {
-		case <-u.Hurry:
+		case <-hurry:
 			cancel()
 		case <-over:
 		}
 	}()
-	return p.Stop(hurry, ladder)
-}
-
-func (u *Unit) maxOutput() int {
-	switch {
-	case u.MaxOutput < 0:
-		return 0
-	case u.MaxOutput == 0:
-		return defaultMaxOutput
-	default:
-		return u.MaxOutput
-	}
+	return p.Stop(ctx, ladder)
 }
 
 // collector keeps what is wanted of the output. Each stream has its own goroutine,

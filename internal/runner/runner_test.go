@@ -15,12 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"procops/internal/proc"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func newHost(t *testing.T) *proc.Host {
 	t.Helper()
