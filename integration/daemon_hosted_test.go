@@ -18,7 +18,7 @@ children = ["daemon.report", "daemon.twins", "web"]
 command = "exec sleep 1000"
 depends_on = ["daemon.report"]
 [daemon.report]
-command = "echo turn $PROCOPS_TURN; echo $PPID >parent"
+command = "echo turn $PROCOPS_TURN; echo $PPID >parent.new; mv parent.new parent"
 sleep = "50ms"
 [daemon.twins]
 command = "echo {{instance}} of {{instances}} >twin-{{instance}}; exec sleep 1000"

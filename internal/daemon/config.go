@@ -13,6 +13,7 @@ import (
 	"procops/internal/launch"
 	"procops/internal/name"
 	"procops/internal/proc"
+	"procops/internal/runner"
 	"procops/internal/unit"
 )
 
@@ -37,6 +38,8 @@ type RotationConfig struct {
 // Section is a section [daemon.NAME].
 type Section struct {
 	Command         proc.Command      `toml:"command" doc:"what a turn runs: a list of program and arguments, or a string for /bin/sh -c; {{name}}, {{context}}, {{instance}} (from 1) and {{instances}} are filled in, here, in env and in paths" required:"true"`
+	Mode            runner.Mode       `toml:"mode" enum:"command,coprocess" default:"command" doc:"command: each turn is a fresh process; coprocess: one long-lived process does all turns and speaks JSON lines"`
+	Coprocess       runner.Config     `toml:"coprocess" doc:"how the co-process is kept; size is 1"`
 	Sleep           *unit.Duration    `toml:"sleep" doc:"time from the start of a turn to the start of the next; 0: the next follows after min_sleep; default: 1s, without a schedule"`
 	MinSleep        unit.Duration     `toml:"min_sleep" default:"0" doc:"least time between the end of a turn and the start of the next, however long the turn took"`
 	Schedule        *cron.Expression  `toml:"schedule" doc:"cron expression: turns start at those times, instead of sleep"`
@@ -48,6 +51,8 @@ type Section struct {
 	Context         string            `toml:"context" doc:"context of this daemon; default: context of [daemon]"`
 	MemoryLimit     unit.Size         `toml:"memory_limit" default:"0" doc:"memory (RLIMIT_DATA) that each process of a turn may have; 0: no limit"`
 	MemoryThreshold float64           `toml:"memory_threshold" min:"1" max:"100" default:"70" doc:"percentage of memory_limit: a turn that has used more ends the daemon in good order, so that its supervisor starts it afresh"`
+	OnMemory        OnMemory          `toml:"on_memory" enum:"stop,recycle" default:"stop" doc:"what a turn that has used more than memory_threshold means: the end of the daemon, or in the mode coprocess a fresh co-process (recycle)"`
+	Watchdog        unit.Duration     `toml:"watchdog" min:"10ms" doc:"the longest time between two WATCHDOG=1 that a turn says on NOTIFY_SOCKET, as under systemd, counted from its start; after it the turn is stopped, which is a failure; default: nothing is expected"`
 	StopCode        int               `toml:"stop_code" min:"1" max:"255" default:"100" doc:"a turn that exits with this code ends the daemon in good order"`
 	OnFailure       OnFailure         `toml:"on_failure" enum:"continue,stop" default:"continue" doc:"what becomes of the daemon when a turn has failed"`
 	MaxFailures     int               `toml:"max_failures" min:"0" default:"0" doc:"failures in a row after which the daemon gives up; 0: it never does"`
@@ -88,6 +93,21 @@ const (
 	CatchUpNone CatchUp = "none"
 	CatchUpOne  CatchUp = "one"
 )
+
+// OnMemory says what becomes of a turn that has used too much memory.
+type OnMemory string
+
+// The two ways.
+const (
+	MemoryStop    OnMemory = "stop"    // the daemon ends in good order
+	MemoryRecycle OnMemory = "recycle" // the co-process is replaced
+)
+
+// threshold returns the memory in bytes that a turn may have used before another; 0: no
+// limit.
+func (s Section) threshold() unit.Size {
+	return unit.Size(float64(s.MemoryLimit.Bytes()) * s.MemoryThreshold / 100)
+}
 
 // OnFailure says what a failed turn means for its daemon.
 type OnFailure string
@@ -162,6 +182,10 @@ func (s Section) check(report func(err error, path ...string)) {
 	checkContext(s.Context, report, "context")
 	if err := s.Backoff.Check(); err != nil {
 		report(err, "backoff", "initial")
+	}
+	s.Coprocess.Check(func(err error, path ...string) { report(err, append([]string{"coprocess"}, path...)...) })
+	if s.OnMemory == MemoryRecycle && s.Mode != runner.ModeCoprocess {
+		report(errors.New("only in the mode coprocess there is something to recycle"), "on_memory")
 	}
 	if s.Schedule != nil && s.Sleep != nil {
 		report(errors.New("there is a schedule: leave one of the two out"), "sleep")

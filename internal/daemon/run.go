@@ -54,7 +54,7 @@ type Daemon struct {
 	hurry  chan struct{} // closed: what is being stopped is killed
 
 	hurryOnce sync.Once
-	newWorker func() worker // makes what runs the turns
+	newWorker func() (worker, error) // makes what runs the turns
 
 	// Of Run's goroutine:
 	cfg      Section
@@ -98,7 +98,7 @@ func New(cfg Config, id ID, deps Deps) (*Daemon, error) {
 		orders: make(chan func()), done: make(chan struct{}), hurry: make(chan struct{}), over: make(chan Turn, 1),
 		stopTurn: func() {},
 	}
-	d.newWorker = d.newCommands
+	d.newWorker = d.newHand
 	return d, nil
 }
 
@@ -165,7 +165,9 @@ func (d *Daemon) open(ctx context.Context) (err error) {
 	}
 	d.journal = &journal{id: d.id, store: d.deps.Store, log: d.deps.Log, keep: d.cfg.HistoryKeep}
 	d.beats = newBeats(d.deps)
-	d.worker = d.newWorker()
+	if d.worker, err = d.newWorker(); err != nil {
+		return d.close(err)
+	}
 	former, _, err := load(ctx, d.deps.Store, d.id)
 	if err != nil {
 		d.deps.Log.Warn().Err(err).Str("daemon", d.id.String()).Msg("nothing is known of former turns")
@@ -214,17 +216,6 @@ func (d *Daemon) close(err error) error {
 		d.deps.Log.Warn().Err(bad).Msg("the pidfile is left")
 	}
 	return err
-}
-
-func (d *Daemon) newCommands() worker {
-	instances := max(1, d.cfg.Instances)
-	extra := append(append([]string{}, d.deps.Env...),
-		"PROCOPS_DAEMON="+d.id.Name, "PROCOPS_CONTEXT="+d.id.Context,
-		fmt.Sprintf("PROCOPS_INSTANCE=%d", d.id.Number()), fmt.Sprintf("PROCOPS_INSTANCES=%d", instances))
-	return &commands{
-		host: d.deps.Host, cfg: d.cfg, program: d.cfg.program(d.id, instances), extra: extra,
-		hurry: d.hurry, output: d.logs.output,
-	}
 }
 
 // begin plans the first turn.
@@ -389,7 +380,7 @@ func (t Turn) failuresAfter(before int) int {
 // enough says why a turn is the last; empty: it is not.
 func (d *Daemon) enough(t Turn) string {
 	switch {
-	case t.Outcome == outcomeStop:
+	case t.Outcome == string(runner.Stop):
 		return "a turn has asked for it: " + t.Message
 	case d.deps.Once:
 		return "one turn was asked for"
@@ -407,8 +398,8 @@ func (d *Daemon) enough(t Turn) string {
 // memoryTooLarge reports whether so many bytes are more than the share of the limit that
 // a daemon may have when a turn starts.
 func (s Section) memoryTooLarge(used int64) bool {
-	limit := s.MemoryLimit.Bytes()
-	return limit > 0 && float64(used) > float64(limit)*s.MemoryThreshold/100
+	threshold := s.threshold().Bytes()
+	return threshold > 0 && used > threshold
 }
 
 // outgrown ends the daemon because of its memory.
@@ -583,8 +574,13 @@ func (d *Daemon) renew() {
 	}
 	d.cfg, d.pace = section, d.pace.renewed(section)
 	d.journal.keepTurns(section.HistoryKeep)
+	fresh, err := d.newWorker()
+	if err != nil {
+		d.deps.Log.Error().Err(err).Str("daemon", d.id.String()).Msg("turns go on as before")
+		return
+	}
 	d.worker.close()
-	d.worker = d.newWorker()
+	d.worker = fresh
 }
 
 // PidfilePath returns the path of a daemon's pidfile.

@@ -124,7 +124,7 @@ func newStage(t *testing.T, dir string, s Section, w *script) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st.newWorker = func() worker { return w }
+	st.newWorker = func() (worker, error) { return w, nil }
 	go func() { st.result <- st.Run(t.Context()) }()
 	synctest.Wait()
 	return st
@@ -284,7 +284,7 @@ func TestFailures(t *testing.T) {
 			if n < 2 {
 				return took(sec)(n)
 			}
-			return Turn{Duration: sec, Outcome: outcomeStop, Code: 100, begun: true}
+			return Turn{Duration: sec, Outcome: string(runner.Stop), Code: 100, begun: true}
 		}, []time.Duration{0, 10 * sec}, ""},
 		"it never begins": {
 			every(10*sec, 0), func(uint64) Turn { return Turn{Outcome: string(runner.Failed), Code: 127, Message: "not found"} },

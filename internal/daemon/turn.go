@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -13,11 +14,9 @@ import (
 	"procops/internal/runner"
 )
 
-// The outcomes of a turn that runner does not know.
-const (
-	outcomeStop   = "stop"   // it has asked that the daemon end
-	outcomeMemory = "memory" // it has hit memory_limit
-)
+// outcomeMemory is the outcome of a turn that has hit memory_limit; runner does not know
+// it.
+const outcomeMemory = "memory"
 
 // nearLimit is the share of memory_limit from which on a failed turn is taken to have
 // failed for want of memory: the kernel refuses the page that would not fit, so its
@@ -29,7 +28,7 @@ type Turn struct {
 	Number   uint64        `json:"turn"` // from 1, since the daemon has begun
 	Started  time.Time     `json:"started"`
 	Duration time.Duration `json:"-"`
-	Outcome  string        `json:"outcome"` // of runner, or stop or memory
+	Outcome  string        `json:"outcome"` // of runner, or memory
 	Code     int           `json:"code"`    // as a shell has it
 	Memory   int64         `json:"memory"`  // largest resident memory in bytes; 0: not known
 	Message  string        `json:"message,omitempty"`
@@ -40,8 +39,8 @@ type Turn struct {
 // Failed reports whether the turn counts as a failure. One that wants to be tried again
 // later does not: it is.
 func (t Turn) Failed() bool {
-	switch t.Outcome {
-	case string(runner.Success), string(runner.Warning), string(runner.Retry), string(runner.Cancelled), outcomeStop:
+	switch runner.Outcome(t.Outcome) {
+	case runner.Success, runner.Warning, runner.Retry, runner.Cancelled, runner.Stop:
 		return false
 	default:
 		return true
@@ -60,37 +59,102 @@ type worker interface {
 	close()
 }
 
-// commands is the worker of the mode command: each turn is a fresh process.
-type commands struct {
-	host    *proc.Host
-	cfg     Section
-	program launch.Program
-	extra   []string        // environment
-	ready   *proc.Spec      // how turns start, if nothing about it can change
-	hurry   <-chan struct{} // closed: a stop under way becomes SIGKILL
-	output  func(proc.Stream, []byte)
-	memory  int64 // of the last turn
+// hand is the worker that runs the program of a section, in either mode.
+type hand struct {
+	runner   runner.Runner
+	cfg      Section
+	output   func(proc.Stream, []byte)
+	watchdog *watchdog // nil: no signs of life are expected
+	memory   int64     // of the last turn
 }
 
-func (c *commands) turn(ctx context.Context, number uint64, begun func()) Turn {
-	t := Turn{Number: number, Started: time.Now()}
-	spec, err := c.spec()
-	if err != nil {
-		return t.notBegun(err)
-	}
-	r, err := runner.Run(ctx, c.host, runner.Unit{
-		Command: spec.Argv, Dir: spec.Dir, Env: append(spec.Env, "PROCOPS_TURN="+strconv.FormatUint(number, 10)),
-		OnStart: begun, Output: c.output, MaxOutput: -1,
-		TimeLimit: c.cfg.Timeout.Std(), Ladder: c.cfg.Stop.ladder(), Hurry: c.hurry,
-		User: spec.User, Umask: spec.Umask, Nice: spec.Nice, CPUs: spec.CPUs, Limits: spec.Limits,
+func (d *Daemon) newHand() (worker, error) {
+	instances := max(1, d.cfg.Instances)
+	extra := slices.Concat(d.deps.Env, []string{
+		"PROCOPS_DAEMON=" + d.id.Name, "PROCOPS_CONTEXT=" + d.id.Context,
+		"PROCOPS_INSTANCE=" + strconv.Itoa(d.id.Number()), "PROCOPS_INSTANCES=" + strconv.Itoa(instances),
 	})
-	if err != nil {
-		return t.notBegun(err)
+	h := &hand{cfg: d.cfg, output: d.logs.output}
+	var err error
+	if h.watchdog, err = newWatchdog(d.cfg.Watchdog.Std()); err != nil {
+		return nil, err
 	}
-	c.memory, t.begun = ownMemory(r.Exit), true
-	t.Started, t.Duration, t.Memory = r.Started, r.Duration, c.memory
-	t.Outcome, t.Code, t.Message = string(r.Outcome), r.Exit.ShellCode(), r.Reason
-	return c.cfg.judge(t, r.Exit.Signal == 0)
+	s := starter{cfg: d.cfg, program: d.cfg.program(d.id, instances), extra: append(extra, h.watchdog.env()...)}
+	h.runner = runner.New(runner.Options{
+		Host: d.deps.Host, Mode: d.cfg.Mode, Start: s.spec, Ladder: d.cfg.Stop.ladder(), Hurry: d.hurry,
+		Coprocess: d.cfg.pool(), Observe: d.observe, Output: d.logs.output,
+		OnError: func(err error) { d.deps.Log.Error().Err(err).Str("daemon", d.id.String()).Msg("co-process") },
+	})
+	return h, nil
+}
+
+// pool returns how the one co-process of a daemon is kept.
+func (s Section) pool() runner.Config {
+	c := s.Coprocess
+	c.Size = 1 // turns do not overlap
+	if s.OnMemory == MemoryRecycle && c.MemoryThreshold == 0 {
+		c.MemoryThreshold = s.threshold()
+	}
+	return c
+}
+
+// observe notes in the log what becomes of the co-process.
+func (d *Daemon) observe(n runner.Notice) {
+	switch n.Kind {
+	case runner.NoticeStarted:
+		d.logs.say("co-process", fmt.Sprintf("started, pid %d", n.PID))
+	case runner.NoticeEnded:
+		d.logs.say("co-process", fmt.Sprintf("pid %d has ended after %d turns: %s", n.PID, n.Units, n.Reason))
+	case runner.NoticeReady:
+	}
+}
+
+// turn runs a turn.
+func (h *hand) turn(ctx context.Context, number uint64, begun func()) Turn {
+	t := Turn{Number: number, Started: time.Now()}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer h.watchdog.expect(cancel)()
+	r, err := h.runner.Run(ctx, runner.Work{
+		Meta: []runner.Meta{{Name: "turn", Value: strconv.FormatUint(number, 10)}}, OnStart: begun,
+		Output: h.output, MaxOutput: -1, TimeLimit: h.cfg.Timeout.Std(),
+	})
+	switch {
+	case err != nil && ctx.Err() == nil:
+		return t.notBegun(err)
+	case err != nil: // it was told to stop before it had begun
+		t.Outcome, t.Message = string(runner.Cancelled), "it was stopped"
+		return t
+	}
+	h.memory = r.Memory
+	if h.cfg.Mode != runner.ModeCoprocess {
+		h.memory = ownMemory(r.Exit)
+	}
+	t.begun = true
+	t.Started, t.Duration, t.Memory = r.Started, r.Duration, h.memory
+	t.Outcome, t.Code, t.Message = string(r.Outcome), codeOf(r), r.Reason
+	if errors.Is(context.Cause(ctx), errSilent) && r.Outcome == runner.Cancelled {
+		t.Outcome, t.Message = string(runner.TimedOut), h.watchdog.reason()
+	}
+	return h.cfg.judge(t, r)
+}
+
+// codeOf returns the exit code of a turn as a shell has it. A co-process that goes on has
+// none: it is what a command would say.
+func codeOf(r runner.Result) int {
+	if code := r.Exit.ShellCode(); code != 0 {
+		return code
+	}
+	switch r.Outcome {
+	case runner.Warning:
+		return 2
+	case runner.Retry:
+		return 75
+	case runner.Failed, runner.Unknown, runner.TimedOut:
+		return 1
+	default:
+		return 0
+	}
 }
 
 // ownMemory returns the largest resident memory of a process in bytes; 0 if it is not
@@ -104,36 +168,55 @@ func ownMemory(exit proc.Exit) int64 {
 }
 
 // judge adds what only a daemon knows.
-func (s Section) judge(t Turn, exited bool) Turn {
+func (s Section) judge(t Turn, r runner.Result) Turn {
 	limit := s.MemoryLimit.Bytes()
+	command := s.Mode != runner.ModeCoprocess
 	switch {
-	case t.Outcome == string(runner.Cancelled):
-	case exited && t.Code == s.StopCode:
-		t.Outcome, t.Message = outcomeStop, fmt.Sprintf("exit code %d", t.Code)
-	case limit > 0 && float64(t.Memory) >= nearLimit*float64(limit) && t.Failed() && t.Outcome != string(runner.TimedOut):
-		t.Message = fmt.Sprintf("it has used %s of its memory_limit of %s: %s", bytesText(t.Memory), bytesText(limit), t.Message)
+	case t.Outcome == string(runner.Cancelled) || t.Outcome == string(runner.TimedOut):
+	case command && r.Exit.Signal == 0 && t.Code == s.StopCode:
+		t.Outcome, t.Message = string(runner.Stop), fmt.Sprintf("exit code %d", t.Code)
+	case limit > 0 && float64(max(t.Memory, r.Exit.MaxRSS)) >= nearLimit*float64(limit) && t.Failed():
+		t.Message = fmt.Sprintf("it has used %s of its memory_limit of %s: %s", bytesText(max(t.Memory, r.Exit.MaxRSS)), bytesText(limit), t.Message)
 		t.Outcome = outcomeMemory
 	}
 	return t
 }
 
-func (c *commands) usage() int64 { return c.memory }
-
-func (c *commands) close() {}
-
-// spec returns how a turn is started. What may have changed since the last one, the
-// users and the files with variables, is read again.
-func (c *commands) spec() (proc.Spec, error) {
-	if c.ready != nil {
-		return *c.ready, nil
+func (h *hand) usage() int64 {
+	if h.cfg.Mode == runner.ModeCoprocess && h.cfg.OnMemory == MemoryRecycle {
+		return 0 // the co-process is replaced instead
 	}
-	spec, err := c.program.Spec(c.extra)
-	if limit := uint64(c.cfg.MemoryLimit.Bytes()); limit > 0 {
+	return h.memory
+}
+
+func (h *hand) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
+	defer cancel()
+	_ = h.runner.Close(ctx) // what cannot be ended, the end of the host says
+	h.watchdog.close()
+}
+
+// starter says how the processes of turns are started.
+type starter struct {
+	cfg     Section
+	program launch.Program
+	extra   []string   // environment
+	ready   *proc.Spec // if nothing about it can change
+}
+
+// spec returns how a process is started. What may have changed since the last one, the
+// users and the files with variables, is read again.
+func (s *starter) spec() (proc.Spec, error) {
+	if s.ready != nil {
+		return *s.ready, nil
+	}
+	spec, err := s.program.Spec(s.extra)
+	if limit := uint64(s.cfg.MemoryLimit.Bytes()); limit > 0 {
 		spec.Limits.Data = &limit
 	}
 	spec.Env = slices.Clip(spec.Env) // each turn adds its own
-	if err == nil && len(c.program.EnvFile) == 0 && spec.User == nil {
-		c.ready = &spec
+	if err == nil && len(s.program.EnvFile) == 0 && spec.User == nil {
+		s.ready = &spec
 	}
 	return spec, err
 }

@@ -100,6 +100,25 @@ func gone(err error) error {
 	return err
 }
 
+// IsBelow reports whether a process is a descendant of another, or that one itself, as
+// far as the parents between still live.
+func IsBelow(pid, ancestor int) bool {
+	for range maxDepth {
+		if pid == ancestor {
+			return true
+		}
+		s, err := readStat(pid)
+		if err != nil || s.parent <= 0 {
+			return false
+		}
+		pid = s.parent
+	}
+	return false
+}
+
+// maxDepth bounds how many parents are looked at.
+const maxDepth = 1000
+
 // Runs reports whether a process with this pid exists and has not ended. Where
 // the pid may have been used again, Identity.Alive tells.
 func Runs(pid int) bool {
