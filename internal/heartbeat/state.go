@@ -1,9 +1,6 @@
 package heartbeat
 
-import (
-	"fmt"
-	"slices"
-)
+import "procops/internal/states"
 
 // State is where a heartbeat is in its life.
 type State string
@@ -46,41 +43,24 @@ func Triggers() []Trigger {
 	}
 }
 
-// What stands in the table where no state follows. They have no type, because
-// they are no states.
-const (
-	stay  = "-" // the trigger may come and changes nothing
-	never = "!" // the trigger cannot come; if it does, there is a defect
-)
-
-// table is total: a row for each state, a column for each trigger, in the orders
+// machine is total: a row for each state, a column for each trigger, in the orders
 // of States and Triggers. What comes by itself (late, overdue, overrun) comes when
 // life.deadline says so, and only in the states that have such a deadline.
-func table() [6][8]State {
-	return [6][8]State{
-		//            success  fail       start         late       overdue    overrun    pause        resume
-		/* new     */ {StateUp, StateDown, StateStarted, never, never, never, StatePaused, stay},
-		/* up      */ {StateUp, StateDown, StateStarted, StateLate, never, never, StatePaused, stay},
-		/* late    */ {StateUp, StateDown, StateStarted, never, StateDown, never, StatePaused, stay},
-		/* down    */ {StateUp, StateDown, StateStarted, never, StateDown, never, StatePaused, stay},
-		/* started */ {StateUp, StateDown, StateStarted, never, never, StateDown, StatePaused, stay},
-		/* paused  */ {StateUp, StateDown, StateStarted, never, never, never, StatePaused, StateNew},
+func machine() states.Table[State, Trigger] {
+	return states.Table[State, Trigger]{
+		States: States(), Triggers: Triggers(),
+		Next: [][]State{
+			//            success  fail       start         late       overdue    overrun    pause        resume
+			/* new     */ {StateUp, StateDown, StateStarted, states.Never, states.Never, states.Never, StatePaused, states.Stay},
+			/* up      */ {StateUp, StateDown, StateStarted, StateLate, states.Never, states.Never, StatePaused, states.Stay},
+			/* late    */ {StateUp, StateDown, StateStarted, states.Never, StateDown, states.Never, StatePaused, states.Stay},
+			/* down    */ {StateUp, StateDown, StateStarted, states.Never, StateDown, states.Never, StatePaused, states.Stay},
+			/* started */ {StateUp, StateDown, StateStarted, states.Never, states.Never, StateDown, StatePaused, states.Stay},
+			/* paused  */ {StateUp, StateDown, StateStarted, states.Never, states.Never, states.Never, StatePaused, StateNew},
+		},
 	}
 }
 
 // transition returns the state after t, which is s itself where t changes
 // nothing. An error means a defect: t cannot come in state s.
-func transition(s State, t Trigger) (State, error) {
-	row, column := slices.Index(States(), s), slices.Index(Triggers(), t)
-	if row < 0 || column < 0 {
-		return s, fmt.Errorf("there is no state %q or no trigger %q", s, t)
-	}
-	switch next := table()[row][column]; next {
-	case stay:
-		return s, nil
-	case never:
-		return s, fmt.Errorf("trigger %q cannot come in state %q", t, s)
-	default:
-		return next, nil
-	}
-}
+func transition(s State, t Trigger) (State, error) { return machine().Transition(s, t) }

@@ -1,6 +1,9 @@
 package states_test
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"procops/internal/states"
@@ -66,5 +69,39 @@ func TestMarkdown(t *testing.T) {
 	const want = "\n| state | press | burn |\n|---|---|---|\n| **off** | on |  |\n| **on** | off | broken |\n| **broken** | – | – |\n"
 	if got := lamp().Markdown(); got != want {
 		t.Errorf("%s", got)
+	}
+}
+
+func TestDocument(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "states.md")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func() string {
+		t.Helper()
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	for before, want := range map[string]string{
+		"# S\n\n## Lamp\nold\n\n## Door\nopen\n": "# S\n\n## Lamp\nnew\n\n## Door\nopen\n",
+		"# S\n\n## Door\nopen\n\n## Lamp\nold\n": "# S\n\n## Door\nopen\n\n## Lamp\nnew\n",
+		"# S\n\n## Door\nopen\n":                 "# S\n\n## Door\nopen\n\n## Lamp\nnew\n",
+	} {
+		write(before)
+		if err := states.Document(path, "Lamp", "new\n\n", false); !errors.Is(err, states.ErrStale) || read() != before {
+			t.Errorf("%q: %v, now %q", before, err, read())
+		}
+		if err := states.Document(path, "Lamp", "new\n\n", true); err != nil || read() != want {
+			t.Errorf("%q: %v, now %q", before, err, read())
+		}
+		if err := states.Document(path, "Lamp", "new\n", false); err != nil {
+			t.Errorf("%q: %v", want, err)
+		}
 	}
 }

@@ -1,6 +1,6 @@
 package supervise
 
-import "fmt"
+import "procops/internal/states"
 
 // State is where a supervised process is in its life.
 type State string
@@ -62,55 +62,28 @@ func Triggers() []Trigger {
 	}
 }
 
-// What stands in the table where no state follows. They have no type, because
-// they are no states.
-const (
-	stay  = "-" // the trigger may come and changes nothing
-	never = "!" // the trigger cannot come; if it does, there is a defect
-)
-
-// table is total: a row for each state, a column for each trigger, in the
+// machine is total: a row for each state, a column for each trigger, in the
 // orders of States and Triggers. A trigger that belongs to an earlier run of
 // the process (its exit, its readiness) is dropped before it comes here, by the
 // number of the run; a delay that is out of date, by the number of moves.
-func table() [9][12]State {
-	return [9][12]State{
-		//             start         stop           spawned        ready         fail         exited       gone          complete        retry         give-up     due           taken-back
-		/* stopped  */ {StateWaiting, stay, never, never, never, never, never, never, StateBackoff, never, never, StateStarting},
-		/* waiting  */ {stay, StateStopped, StateStarting, never, never, never, never, never, StateBackoff, StateFatal, never, never},
-		/* starting */ {stay, StateStopping, never, StateRunning, StateEnding, StateEnding, never, never, never, never, never, never},
-		/* running  */ {stay, StateStopping, never, stay, StateEnding, StateEnding, never, never, never, never, never, never},
-		/* ending   */ {stay, StateStopping, never, stay, stay, stay, stay, StateCompleted, StateBackoff, StateFatal, never, never},
-		/* backoff  */ {StateWaiting, StateStopped, never, never, never, never, never, never, never, never, StateWaiting, never},
-		/* stopping */ {stay, stay, never, stay, stay, stay, StateStopped, never, never, never, never, never},
-		/* completed*/ {StateWaiting, stay, never, never, never, never, never, never, StateBackoff, never, never, never},
-		/* fatal    */ {StateWaiting, StateStopped, never, never, never, never, never, never, StateBackoff, never, never, never},
+func machine() states.Table[State, Trigger] {
+	return states.Table[State, Trigger]{
+		States: States(), Triggers: Triggers(),
+		Next: [][]State{
+			//             start         stop           spawned        ready         fail         exited       gone          complete        retry         give-up     due           taken-back
+			/* stopped  */ {StateWaiting, states.Stay, states.Never, states.Never, states.Never, states.Never, states.Never, states.Never, StateBackoff, states.Never, states.Never, StateStarting},
+			/* waiting  */ {states.Stay, StateStopped, StateStarting, states.Never, states.Never, states.Never, states.Never, states.Never, StateBackoff, StateFatal, states.Never, states.Never},
+			/* starting */ {states.Stay, StateStopping, states.Never, StateRunning, StateEnding, StateEnding, states.Never, states.Never, states.Never, states.Never, states.Never, states.Never},
+			/* running  */ {states.Stay, StateStopping, states.Never, states.Stay, StateEnding, StateEnding, states.Never, states.Never, states.Never, states.Never, states.Never, states.Never},
+			/* ending   */ {states.Stay, StateStopping, states.Never, states.Stay, states.Stay, states.Stay, states.Stay, StateCompleted, StateBackoff, StateFatal, states.Never, states.Never},
+			/* backoff  */ {StateWaiting, StateStopped, states.Never, states.Never, states.Never, states.Never, states.Never, states.Never, states.Never, states.Never, StateWaiting, states.Never},
+			/* stopping */ {states.Stay, states.Stay, states.Never, states.Stay, states.Stay, states.Stay, StateStopped, states.Never, states.Never, states.Never, states.Never, states.Never},
+			/* completed*/ {StateWaiting, states.Stay, states.Never, states.Never, states.Never, states.Never, states.Never, states.Never, StateBackoff, states.Never, states.Never, states.Never},
+			/* fatal    */ {StateWaiting, StateStopped, states.Never, states.Never, states.Never, states.Never, states.Never, states.Never, StateBackoff, states.Never, states.Never, states.Never},
+		},
 	}
 }
 
 // transition returns the state after t, which is s itself where t changes
 // nothing. An error means a defect: t cannot come in state s.
-func transition(s State, t Trigger) (State, error) {
-	row, column := -1, -1
-	for i, x := range States() {
-		if x == s {
-			row = i
-		}
-	}
-	for i, x := range Triggers() {
-		if x == t {
-			column = i
-		}
-	}
-	if row < 0 || column < 0 {
-		return s, fmt.Errorf("there is no state %q or no trigger %q", s, t)
-	}
-	switch next := table()[row][column]; next {
-	case stay:
-		return s, nil
-	case never:
-		return s, fmt.Errorf("trigger %q cannot come in state %q", t, s)
-	default:
-		return next, nil
-	}
-}
+func transition(s State, t Trigger) (State, error) { return machine().Transition(s, t) }

@@ -2,12 +2,9 @@ package supervise
 
 import (
 	"flag"
-	"fmt"
-	"os"
-	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"procops/internal/states"
 )
 
 var update = flag.Bool("update", false, "write the generated parts of docs/ instead of comparing them")
@@ -60,70 +57,17 @@ func TestStopAlwaysLeadsDown(t *testing.T) {
 	}
 }
 
-const statesFile = "../../docs/states.md"
-
-// TestDocsStates compares docs/states.md with the code.
+// TestDocsStates compares the section in docs/states.md with the code.
 func TestDocsStates(t *testing.T) {
-	got, err := os.ReadFile(statesFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, section, after := cutSection(string(got), "## Supervised process\n")
-	want := statesDoc()
-	if *update {
-		if err := os.WriteFile(statesFile, []byte(before+want+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if diff := cmp.Diff(want, section); diff != "" {
-		t.Errorf("docs/states.md is stale; run go test ./internal/supervise -run Docs -update\n%s", diff)
-	}
-}
-
-// cutSection finds the section that begins with title. The others belong to other
-// packages.
-func cutSection(page, title string) (before, section, after string) {
-	before, rest, _ := strings.Cut(page, title)
-	section, after, more := strings.Cut(rest, "\n## ")
-	if more {
-		section, after = section+"\n", "## "+after
-	}
-	return before, title + section, after
-}
-
-func statesDoc() string {
-	var b strings.Builder
-	b.WriteString(`## Supervised process
-
-| state |`)
-	for _, t := range Triggers() {
-		fmt.Fprintf(&b, " %s |", t)
-	}
-	b.WriteString("\n|---|" + strings.Repeat("---|", len(Triggers())) + "\n")
-	for _, s := range States() {
-		fmt.Fprintf(&b, "| **%s** |", s)
-		for _, t := range Triggers() {
-			next, err := transition(s, t)
-			cell := string(next)
-			switch {
-			case err != nil:
-				cell = ""
-			case next == s:
-				cell = "–"
-			}
-			fmt.Fprintf(&b, " %s |", cell)
-		}
-		b.WriteString("\n")
-	}
-	b.WriteString(`
+	text := machine().Markdown() + `
 - **stopped**: down, as wanted. **waiting**: wanted, but something it depends on is not there yet.
 - **starting**: runs, not ready yet. **running**: runs and is ready.
 - **ending**: it has ended, was not ready in time, or works no more; what is left of its process group is ended and its
   chain is run. The verdict is one of the triggers *complete*, *retry* and *give-up*.
 - **backoff**: waits before it is started again. **stopping**: the stop ladder is at work.
 - **completed**: ended well and stays down. **fatal**: failed and given up.
-
-`)
-	return b.String()
+`
+	if err := states.Document("../../docs/states.md", "Supervised process", text, *update); err != nil {
+		t.Errorf("docs/states.md: %v; go test ./internal/supervise -run Docs -update writes it", err)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"procops/internal/runner"
+	"procops/internal/states"
 )
 
 // State is where a task is in its life.
@@ -50,45 +51,28 @@ func Triggers() []Trigger {
 	return []Trigger{TriggerStart, TriggerComplete, TriggerRetry, TriggerGiveUp, TriggerRelease}
 }
 
-// What stands in the table where no state follows. They have no type, because
-// they are no states.
-const (
-	stay  = "-" // the trigger may come and changes nothing
-	never = "!" // the trigger cannot come; if it does, there is a defect
-)
-
-// table is total: a row for each state, a column for each trigger, in the orders
+// machine is total: a row for each state, a column for each trigger, in the orders
 // of States and Triggers. Reports of a worker that has lost its lease are dropped
 // before they come here, by the number of the lease. A task that is done or dead
 // can be claimed once more when its worker died before it could tell the broker.
 // A report that reached the record and not the broker is made again.
-func table() [5][5]State {
-	return [5][5]State{
-		//            start         complete   retry          give-up    release
-		/* pending */ {StateRunning, never, never, StateDead, stay},
-		/* running */ {stay, StateDone, StateRetrying, StateDead, StatePending},
-		/* retrying*/ {StateRunning, never, stay, StateDead, stay},
-		/* done    */ {stay, stay, never, stay, stay},
-		/* dead    */ {stay, never, never, stay, stay},
+func machine() states.Table[State, Trigger] {
+	return states.Table[State, Trigger]{
+		States: States(), Triggers: Triggers(),
+		Next: [][]State{
+			//            start         complete   retry          give-up    release
+			/* pending */ {StateRunning, states.Never, states.Never, StateDead, states.Stay},
+			/* running */ {states.Stay, StateDone, StateRetrying, StateDead, StatePending},
+			/* retrying*/ {StateRunning, states.Never, states.Stay, StateDead, states.Stay},
+			/* done    */ {states.Stay, states.Stay, states.Never, states.Stay, states.Stay},
+			/* dead    */ {states.Stay, states.Never, states.Never, states.Stay, states.Stay},
+		},
 	}
 }
 
 // transition returns the state after t, which is s itself where t changes
 // nothing. An error means a defect: t cannot come in state s.
-func transition(s State, t Trigger) (State, error) {
-	row, column := slices.Index(States(), s), slices.Index(Triggers(), t)
-	if row < 0 || column < 0 {
-		return s, fmt.Errorf("there is no state %q or no trigger %q", s, t)
-	}
-	switch next := table()[row][column]; next {
-	case stay:
-		return s, nil
-	case never:
-		return s, fmt.Errorf("trigger %q cannot come in state %q", t, s)
-	default:
-		return next, nil
-	}
-}
+func transition(s State, t Trigger) (State, error) { return machine().Transition(s, t) }
 
 // Result is what came of a run.
 type Result string

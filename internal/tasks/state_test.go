@@ -3,13 +3,10 @@ package tasks
 import (
 	"flag"
 	"fmt"
-	"os"
-	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"procops/internal/runner"
+	"procops/internal/states"
 )
 
 var update = flag.Bool("update", false, "write the generated parts of docs/ instead of comparing them")
@@ -66,61 +63,17 @@ func TestResults(t *testing.T) {
 	}
 }
 
-const statesFile = "../../docs/states.md"
-
-// TestDocsStates compares the section of tasks in docs/states.md with the code.
+// TestDocsStates compares the section in docs/states.md with the code.
 func TestDocsStates(t *testing.T) {
-	page, err := os.ReadFile(statesFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const title = "## Task\n"
-	before, rest, _ := strings.Cut(string(page), title)
-	section, after, more := strings.Cut(rest, "\n## ")
-	if more {
-		section, after = section+"\n", "## "+after
-	}
-	want := title + statesDoc()
-	if *update {
-		if err := os.WriteFile(statesFile, []byte(before+want+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if diff := cmp.Diff(want, title+section); diff != "" {
-		t.Errorf("docs/states.md is stale; run go test ./internal/tasks -run Docs -update\n%s", diff)
-	}
-}
-
-func statesDoc() string {
-	var b strings.Builder
-	b.WriteString("\n| state |")
-	for _, t := range Triggers() {
-		fmt.Fprintf(&b, " %s |", t)
-	}
-	b.WriteString("\n|---|" + strings.Repeat("---|", len(Triggers())) + "\n")
-	for _, s := range States() {
-		fmt.Fprintf(&b, "| **%s** |", s)
-		for _, t := range Triggers() {
-			next, err := transition(s, t)
-			cell := string(next)
-			switch {
-			case err != nil:
-				cell = ""
-			case next == s:
-				cell = "–"
-			}
-			fmt.Fprintf(&b, " %s |", cell)
-		}
-		b.WriteString("\n")
-	}
-	b.WriteString(`
+	text := machine().Markdown() + `
 - **pending**: queued, and not run yet, or given back by a worker that stops.
 - **running**: a worker has it. When that dies the task stays in this state until its lease has ended and the next
   worker starts it.
 - **retrying**: a run has failed, and the task waits for the next.
 - **done**: it has ended well, or with a warning. **dead**: it was given up. A worker that claims such a task, because
   another one died before it could tell the broker, only tells the broker.
-`)
-	return b.String()
+`
+	if err := states.Document("../../docs/states.md", "Task", text, *update); err != nil {
+		t.Errorf("docs/states.md: %v; go test ./internal/tasks -run Docs -update writes it", err)
+	}
 }
