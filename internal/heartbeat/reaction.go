@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +16,7 @@ import (
 
 	"procops/internal/event"
 	"procops/internal/fault"
+	"procops/internal/launch"
 	"procops/internal/proc"
 	"procops/internal/runner"
 	"procops/internal/unit"
@@ -171,7 +171,7 @@ func (r *reactor) exec(ctx context.Context, command proc.Command, d delivery) er
 		return err
 	}
 	result, err := runner.Run(ctx, r.deps.Host, runner.Unit{
-		Command: command, Env: environ(append(slices.Clip(r.deps.Env), d.env()...)),
+		Command: command, Env: launch.MergeEnv(append(slices.Clip(r.deps.Env), d.env()...)),
 		Input: bytes.NewReader(input), Hurry: ctx.Done(),
 	})
 	switch {
@@ -241,21 +241,6 @@ func signalLast(h Heartbeat, s proc.Signal) error {
 		return fmt.Errorf("process %d is another one than that which beat", pid)
 	}
 	return id.Signal(s)
-}
-
-// environ returns the environment of procops with changes, each name once. What the
-// service manager above has told procops about its readiness is not for others.
-func environ(changes []string) []string {
-	without := []string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"}
-	for _, change := range changes {
-		key, _, _ := strings.Cut(change, "=")
-		without = append(without, key)
-	}
-	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
-		key, _, _ := strings.Cut(v, "=")
-		return slices.Contains(without, key)
-	})
-	return append(env, changes...)
 }
 
 // env returns the alert as variables for a command.

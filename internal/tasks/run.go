@@ -5,12 +5,11 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
+	"procops/internal/launch"
 	"procops/internal/proc"
 	"procops/internal/runner"
 	"procops/internal/tasks/broker"
@@ -162,20 +161,16 @@ const notStarted = 127
 
 // environ returns the environment of a handler.
 func (w *worker) environ(typ Type, r *Record, limit time.Duration) []string {
-	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
-		key, _, _ := strings.Cut(v, "=")
-		return slices.Contains([]string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"}, key)
-	})
-	env = append(env, w.deps.Env...)
+	env := slices.Clone(w.deps.Env)
 	for key, value := range typ.Env {
 		env = append(env, key+"="+value)
 	}
-	return append(env,
+	return launch.MergeEnv(append(env,
 		"PROCOPS_TASK_ID="+r.ID,
 		"PROCOPS_TASK_TYPE="+r.Type,
 		"PROCOPS_TASK_ATTEMPT="+strconv.Itoa(r.Attempts+1),
 		"PROCOPS_TASK_CRASHES="+strconv.Itoa(r.Crashes),
 		"PROCOPS_TASK_PRIORITY="+strconv.Itoa(r.Priority),
 		"PROCOPS_TASK_TIME_LIMIT="+strconv.FormatFloat(limit.Seconds(), 'f', -1, 64),
-	)
+	))
 }
