@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"procops/internal/flock"
 )
 
 const (
@@ -35,10 +38,15 @@ type cleaner struct {
 }
 
 // asideName returns a name for the file that does not exist yet and is later
-// than all it has given.
+// than all that were given, by other processes as well.
 func (c *cleaner) asideName(now time.Time) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if files, err := asides(c.path); err == nil && len(files) > 0 {
+		if newest, _ := asideTime(c.path, files[len(files)-1]); newest.After(c.last) {
+			c.last = newest
+		}
+	}
 	now = now.UTC().Truncate(time.Microsecond)
 	if !now.After(c.last) {
 		now = c.last.Add(time.Microsecond)
@@ -90,19 +98,40 @@ func (c *cleaner) next() bool {
 	return again
 }
 
+// clean does what is to do. Another process may do the same at the same time.
 func (c *cleaner) clean(now time.Time) error {
-	files, err := Rotated(c.path)
+	all, err := asides(c.path)
 	if err != nil {
 		return err
 	}
+	files := withoutTwins(all)
 	var errs []error
 	for i, name := range files {
 		tooMany := len(files)-i > c.rotation.MaxFiles
 		switch {
 		case tooMany || c.tooOld(name, now):
-			errs = append(errs, os.Remove(name))
+			errs = append(errs, remove(name))
 		case c.rotation.Compress && !strings.HasSuffix(name, gzipEnding):
 			errs = append(errs, compress(name))
+		}
+	}
+	return errors.Join(append(errs, c.tidy(all))...)
+}
+
+// tidy removes what somebody has left who was killed while compressing: the file
+// that is compressed, and compressed ones that are not whole.
+func (c *cleaner) tidy(files []string) error {
+	var errs []error
+	for _, name := range files {
+		if slices.Contains(files, name+gzipEnding) {
+			errs = append(errs, remove(name))
+		}
+	}
+	halves, err := listAsides(c.path, gzipEnding+unfinished)
+	errs = append(errs, err)
+	for _, half := range halves {
+		if !exists(strings.TrimSuffix(half, gzipEnding+unfinished)) {
+			errs = append(errs, remove(half))
 		}
 	}
 	return errors.Join(errs...)
@@ -116,7 +145,26 @@ func (c *cleaner) tooOld(name string, now time.Time) bool {
 // Rotated returns the paths of the files put aside for the log file path, the
 // oldest first.
 func Rotated(path string) ([]string, error) {
-	path = filepath.Clean(path)
+	files, err := asides(filepath.Clean(path))
+	return withoutTwins(files), err
+}
+
+// withoutTwins leaves out files that are there in compressed form as well.
+func withoutTwins(files []string) (single []string) {
+	for i, name := range files {
+		if i+1 == len(files) || files[i+1] != name+gzipEnding {
+			single = append(single, name)
+		}
+	}
+	return single
+}
+
+// asides returns all that is put aside for a path, the oldest first. While a file
+// is being compressed and replaced there is a moment in which both exist.
+func asides(path string) ([]string, error) { return listAsides(path, "") }
+
+// listAsides returns the files with the name of one put aside and an ending.
+func listAsides(path, ending string) ([]string, error) {
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {
 		return nil, err
@@ -124,7 +172,8 @@ func Rotated(path string) ([]string, error) {
 	var files []string
 	for _, e := range entries {
 		name := filepath.Join(filepath.Dir(path), e.Name())
-		if _, ok := asideTime(path, name); ok && e.Type().IsRegular() {
+		aside, found := strings.CutSuffix(name, ending)
+		if _, ok := asideTime(path, aside); ok && found && e.Type().IsRegular() {
 			files = append(files, name)
 		}
 	}
@@ -143,29 +192,72 @@ func asideTime(path, name string) (time.Time, bool) {
 }
 
 // compress replaces a file by a compressed one, which appears under its name
-// when it is whole.
+// when it is whole. If somebody else is at it, or the file still being written to,
+// it does nothing; if the file is gone, neither.
 func compress(name string) error {
-	temporary := name + gzipEnding + unfinished
-	err := writeCompressed(name, temporary)
-	if err == nil {
-		err = os.Rename(temporary, name+gzipEnding)
+	err := compressAlone(name)
+	if errors.Is(err, flock.ErrTaken) || errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temporary))
-	}
-	return os.Remove(name)
+	return err
 }
 
-func writeCompressed(from, to string) error {
+// compressAlone has the lock of the unfinished file meanwhile.
+func compressAlone(name string) error {
+	if err := drain(name); err != nil {
+		return err
+	}
+	temporary := name + gzipEnding + unfinished
+	out, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE, 0o640)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = out.Close() }()
+	if err := lockAt(temporary, out); err != nil {
+		return err
+	}
+	if err := writeCompressed(name, out); err != nil {
+		return errors.Join(err, remove(temporary))
+	}
+	if err := os.Rename(temporary, name+gzipEnding); err != nil {
+		return err
+	}
+	return remove(name)
+}
+
+// lockAt locks a file that has just been opened at a path. It fails with
+// flock.ErrTaken as well when somebody else has finished with it meanwhile.
+func lockAt(path string, file *os.File) error {
+	if err := flock.Try(file); err != nil {
+		return err
+	}
+	opened, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if now, err := os.Lstat(path); err != nil || !os.SameFile(now, opened) {
+		return flock.ErrTaken
+	}
+	return nil
+}
+
+func writeCompressed(from string, out *os.File) error {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
-	if err != nil {
-		return errors.Join(err, in.Close())
-	}
 	zip := gzip.NewWriter(out)
-	_, err = io.Copy(zip, in)
-	return errors.Join(err, zip.Close(), out.Close(), in.Close())
+	err = out.Truncate(0)
+	if err == nil {
+		_, err = io.Copy(zip, in)
+	}
+	return errors.Join(err, zip.Close(), in.Close())
+}
+
+// remove removes a file that another process may remove as well.
+func remove(name string) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }

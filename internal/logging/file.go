@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"procops/internal/unit"
 )
 
@@ -21,6 +23,9 @@ type Rotation struct {
 	MaxFiles int           // how many files that were put aside are kept
 	MaxAge   time.Duration // those older than this are removed; 0: age does not matter
 	Compress bool          // with gzip; the file gets the ending .gz
+	// Shared says that other processes write to the same path, all of them with
+	// Shared. Then every Write is one or more whole lines.
+	Shared bool
 	// OnError, if set, is told of trouble that does not stop the writing: a file
 	// that cannot be put aside, compressed or removed. It is called from any
 	// goroutine.
@@ -30,7 +35,15 @@ type Rotation struct {
 // File is a log file that rotates itself. What is put aside is named after the
 // file and the time, as in "web.log.20261122T105412.345678Z", so that names
 // sort by time. The file is appended to, and a line that a crash has left
-// unfinished is ended first. There must be one File for a path at a time.
+// unfinished is ended first. There must be one File for a path at a time, unless
+// the rotation is Shared.
+//
+// Files that share a path, of whatever processes, lose and double no line: each
+// write and each rotation has the file to itself, one that is killed frees it, and
+// all follow to the next file with their next write. A file that another program
+// moves away is written to until the path is a file again or Reopen is called. The
+// largest size is that of the file; how many are kept, how old and whether
+// compressed is done by whoever rotates.
 type File struct {
 	path     string
 	rotation Rotation
@@ -43,6 +56,14 @@ type File struct {
 	unended bool  // an earlier writer was killed in the middle of the last line
 	retryAt int64 // size at which rotation is tried again after it failed
 	regular bool  // only such a file rotates
+
+	// Of a shared file.
+	info       os.FileInfo // which file it is
+	held       bool        // its lock is
+	waiting    chan error  // tells of a wait for the lock that was given up
+	impatient  bool        // and nobody waits for it any more
+	moved      bool        // away, by another program
+	complained bool        // trouble is reported
 }
 
 // OpenFile opens the log file for appending, mode 0640. It makes directories
@@ -53,7 +74,7 @@ func OpenFile(path string, r Rotation) (*File, error) {
 	if err := f.open(); err != nil {
 		return nil, err
 	}
-	if r.MaxAge > 0 {
+	if r.MaxAge > 0 || r.Compress { // which one that was killed may have left to do
 		f.cleaner.start()
 	}
 	return f, nil
@@ -70,21 +91,28 @@ func (f *File) Write(p []byte) (int, error) {
 	if f.file == nil {
 		return 0, fmt.Errorf("cannot write to log file %q: %w", f.path, os.ErrClosed)
 	}
-	if f.unended {
-		if _, err := f.append([]byte{'\n'}); err != nil {
-			return 0, err
-		}
-		f.unended = false
-	}
+	f.hold()
+	defer f.release()
 	written := 0
 	for len(p) > written {
-		n, err := f.append(f.nextPart(p[written:]))
+		n, err := f.appendLines(f.nextPart(p[written:]))
 		written += n
 		if err != nil {
 			return written, err
 		}
 	}
 	return written, nil
+}
+
+// appendLines ends first what an earlier writer has left unfinished.
+func (f *File) appendLines(p []byte) (int, error) {
+	if f.unended {
+		if _, err := f.append([]byte{'\n'}); err != nil {
+			return 0, err
+		}
+		f.unended = false
+	}
+	return f.append(p)
 }
 
 func (f *File) append(p []byte) (int, error) {
@@ -138,13 +166,22 @@ func (f *File) rotate() {
 	}
 	old := f.file
 	if err := f.open(); err != nil {
-		f.postpone(errors.Join(err, os.Rename(aside, f.path)))
+		f.postpone(errors.Join(err, rename(aside, f.path)))
 		return
 	}
 	if err := old.Close(); err != nil {
 		f.rotation.report(fmt.Errorf("cannot close log file %q: %w", aside, cause(err)))
 	}
 	f.cleaner.start()
+	f.hold()
+}
+
+// rename fails if there is a file of the new name.
+func rename(from, to string) error {
+	if err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE); err != nil {
+		return fmt.Errorf("cannot rename %q to %q: %w", from, to, err)
+	}
+	return nil
 }
 
 func (f *File) postpone(err error) {
@@ -166,6 +203,10 @@ func (f *File) Reopen() error {
 	if f.file == nil {
 		return fmt.Errorf("cannot reopen log file %q: %w", f.path, os.ErrClosed)
 	}
+	return f.reopen()
+}
+
+func (f *File) reopen() error {
 	old := f.file
 	if err := f.open(); err != nil {
 		return err
@@ -204,6 +245,7 @@ func (f *File) open() error {
 		return errors.Join(fmt.Errorf("cannot open log file %q: %w", f.path, cause(err)), file.Close())
 	}
 	f.file, f.size, f.regular, f.retryAt = file, info.Size(), info.Mode().IsRegular(), 0
+	f.info, f.held, f.waiting, f.impatient, f.moved = info, false, nil, false, false
 	f.midline = false
 	f.unended = f.regular && f.size > 0 && lastByte(f.path, f.size) != '\n'
 	return nil
