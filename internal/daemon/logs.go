@@ -76,6 +76,7 @@ func openLogs(cfg Config, id ID, deps Deps) (*logs, error) {
 
 func openLog(path string, cfg RotationConfig, deps Deps) (*logFile, error) {
 	file, err := logging.OpenFile(path, logging.Rotation{
+		Shared:  true, // by instances, and by daemons
 		MaxSize: cfg.MaxSize, MaxFiles: cfg.MaxFiles, MaxAge: cfg.MaxAge.Std(), Compress: cfg.Compress,
 		OnError: func(err error) { deps.Log.Warn().Err(err).Msg("log rotation") },
 	})
