@@ -28,7 +28,7 @@ func workerCommand(io IO) *cli.Command {
 				"procops worker ping                           # which servers answer",
 			),
 		Subcommands: []*cli.Command{
-			workerSubmitCommand(io), workerExecCommand(io), workerJobCommand(io), workerPingCommand(io),
+			workerSubmitCommand(io), workerExecCommand(io), workerExecManyCommand(io), workerJobCommand(io), workerPingCommand(io),
 		},
 	}
 }

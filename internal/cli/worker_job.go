@@ -20,15 +20,20 @@ func workerJobCommand(io IO) *cli.Command {
 		Description: "HANDLE is what submit has printed. If it has no server in front, each server is\n" +
 			"asked until one knows the job. A job is queued, running or unknown: a server\n" +
 			"forgets a job when it has ended.\n\n" +
-			"Exit codes: 0 it is queued or running, 3 unknown, 5 a server does not answer.\n\n" +
+			"With --wait it is asked for again and again until it is unknown, which means that\n" +
+			"it has ended: how, only its worker knows. On a terminal the progress is shown.\n\n" +
+			"Exit codes: 0 it is queued or running, or with --wait it has ended; 3 unknown from\n" +
+			"the start, 5 a server does not answer.\n\n" +
 			examples(
 				"procops worker job 127.0.0.1:4730//H:host:12",
 				"procops worker job --unique monthly --json",
+				"procops worker job 127.0.0.1:4730//H:host:12 --wait",
 			),
 		Flags: []cli.Flag{
 			serverFlag(),
 			&cli.StringFlag{Name: "unique", Aliases: []string{"u"}, Usage: "ask for the job with this unique `KEY` instead"},
-			timeoutFlag("give up if no server has answered within this `TIME`, besides answer_timeout of the config for each server"),
+			&cli.BoolFlag{Name: "wait", Aliases: []string{"w"}, Usage: "wait until it has ended"},
+			timeoutFlag("give up if no server has answered, or with --wait the job has not ended, within this `TIME`, besides answer_timeout of the config for each server"),
 			jsonFlag(),
 		},
 		Action: func(c *cli.Context) error {
@@ -38,6 +43,9 @@ func workerJobCommand(io IO) *cli.Command {
 			}
 			defer cancel()
 			status, err := jobStatus(ctx, c, io)
+			if err == nil && status.Known && c.Bool("wait") {
+				return awaitJob(ctx, c, io, status)
+			}
 			if err != nil {
 				return err
 			}
@@ -50,6 +58,34 @@ func workerJobCommand(io IO) *cli.Command {
 			return nil
 		},
 	}
+}
+
+// jobLook is the time between two questions about a job: no server tells by itself that a
+// job has ended for which nobody waits.
+const jobLook = 200 * time.Millisecond
+
+// awaitJob asks for the job, which is known, until it is not.
+func awaitJob(ctx context.Context, c *cli.Context, io IO, status gearman.Status) error {
+	ctx, done := io.untilSignal(ctx)
+	defer done()
+	show := &jobPrinter{io: io, terminal: isTerminal(io.Stderr)}
+	defer show.clear()
+	look := time.NewTicker(jobLook)
+	defer look.Stop()
+	for status.Known {
+		show.progress(status.Numerator, status.Denominator)
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		now, err := jobStatus(ctx, c, io)
+		if err != nil {
+			return err
+		}
+		status = now
+	}
+	return nil
 }
 
 // jobStatus asks for the job that the command names.
