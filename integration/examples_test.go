@@ -191,6 +191,7 @@ func exampleJobServer(t *testing.T, s *harness.Sandbox) (port int) {
 	for _, function := range []string{"reverse", "resize", "report"} {
 		gearmanWorker(s, port, function, "cat")
 	}
+	gearmanWorker(s, port, "slow", "sleep 1; cat")
 	return port
 }
 
@@ -223,7 +224,7 @@ func elsewhere(example string) string {
 		" | jq .[0].turns", "",
 		"./procops supervise upgrade", "procops supervise upgrade",
 		"--program /opt/procops/procops", "--program $(command -v procops)",
-		"127.0.0.1:4730//H:host:12 --wait", "$(procops worker submit report --in 1s) --wait",
+		"127.0.0.1:4730//H:host:12 --wait", "$(procops worker submit slow) --wait",
 		"127.0.0.1:4730//H:host:12", "$(procops worker submit mail)",
 		"--server queue1 --server queue2:4731", "",
 		"01KB0V6M3G7Q9WJ2Y4T8XN5RCE", "$(procops tasks push report)",
