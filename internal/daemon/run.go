@@ -346,8 +346,8 @@ func (d *Daemon) ended(t Turn) {
 	d.known.turn = t
 	d.logs.endTurn()
 	d.known.failures = t.failuresAfter(d.known.failures)
-	d.tellTurn(t, d.known.failures)
-	now := time.Now()
+	d.tellTurn(t, d.known.failures, d.foreseen(t))
+	now := time.Now() // after those who listen, whose time is part of the turn
 	if n := d.pace.skipped(began, now); n > 0 {
 		d.tellSkipped(n)
 	}
@@ -363,6 +363,17 @@ func (d *Daemon) ended(t Turn) {
 	}
 	d.plan(d.pace.next(now, d.known.failures))
 	d.tellState("")
+}
+
+// foreseen returns the time until the next turn, as far as it is known when a turn has
+// just ended; 0 if there is none.
+func (d *Daemon) foreseen(t Turn) time.Duration {
+	if d.state != StateRunning || d.enough(t) != "" {
+		return 0
+	}
+	now := time.Now()
+	ahead := d.pace // what is planned here does not hold
+	return max(0, ahead.next(now, d.known.failures).Sub(now))
 }
 
 // failuresAfter returns how many turns in a row have failed.

@@ -79,8 +79,9 @@ type stage struct {
 	store  *store.Store
 	bus    *event.Bus
 	mu     sync.Mutex
-	heard  []string // types of events, with what came of a turn
-	up     []error  // what Begun was told
+	heard  []string  // types of events, with what came of a turn
+	delays []float64 // that were told
+	up     []error   // what Begun was told
 	result chan error
 }
 
@@ -104,12 +105,13 @@ func newStage(t *testing.T, dir string, s Section, w *script) *stage {
 	t.Helper()
 	st := &stage{t: t, script: w, bus: event.NewBus("test"), result: make(chan error, 1)}
 	st.bus.Subscribe("daemon.*", func(e event.Event) {
+		st.mu.Lock()
+		defer st.mu.Unlock()
 		text := strings.TrimPrefix(e.Type, "daemon.")
 		if turn, is := e.Data.(turnData); is {
 			text += " " + turn.Outcome
+			st.delays = append(st.delays, turn.Delay)
 		}
-		st.mu.Lock()
-		defer st.mu.Unlock()
 		st.heard = append(st.heard, text)
 	})
 	var err error
@@ -236,6 +238,23 @@ func TestQuitEndsWithTheTurn(t *testing.T) {
 		s.pass(10 * sec)
 		if want := []string{"start", "task_done success", "stop"}; !slices.Equal(s.events(), want) {
 			t.Errorf("heard %q, want %q", s.events(), want)
+		}
+	})
+}
+
+// TestListenersAreInTheTurn: what those do who hear of a turn is part of its time, and they
+// hear how long it is to the next one.
+func TestListenersAreInTheTurn(t *testing.T) {
+	w := &script{turns: took(2 * sec)}
+	onStage(t, every(10*sec, 3*sec), w, func(s *stage) {
+		s.bus.Subscribe("daemon.task_done", func(event.Event) { <-time.After(6 * sec) })
+		s.pass(22 * sec)
+		s.wantStarts(0, 11*sec, 22*sec) // 2 s, 6 s, and min_sleep
+		s.Stop()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if want := []float64{8, 8}; !slices.Equal(s.delays, want) {
+			t.Errorf("told of delays %v, want %v", s.delays, want)
 		}
 	})
 }
