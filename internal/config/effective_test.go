@@ -108,7 +108,7 @@ func TestEffectiveRoundTrip(t *testing.T) {
 
 // values are the sections of a configuration without where they came from.
 func values(cfg *config.Config) []any {
-	return []any{cfg.StateDir, cfg.Durability, cfg.Log, cfg.Events, cfg.Supervise, cfg.Heartbeat, cfg.Worker, cfg.Tasks, cfg.Serve}
+	return []any{cfg.StateDir, cfg.Durability, cfg.Log, cfg.Events, cfg.Supervise, cfg.Heartbeat, cfg.Daemon, cfg.Worker, cfg.Tasks, cfg.Serve}
 }
 
 func TestEffectiveTOML(t *testing.T) {
@@ -190,6 +190,7 @@ connect_timeout = "3s"
 answer_timeout = "10s"
 
 [tasks]
+broker = "sqlite"
 workers = 4
 time_limit = "10m"
 max_attempts = 3
@@ -198,6 +199,10 @@ lease = "30s"
 stop_grace = "30s"
 keep = "720h"
 unknown_types = "refuse"
+
+[tasks.redis]
+url = "redis://127.0.0.1:6379/0"
+prefix = "{procops}"
 
 [tasks.backoff]
 initial = "10s"

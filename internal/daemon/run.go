@@ -76,6 +76,7 @@ type Daemon struct {
 	over     chan Turn              // gets the turn under way
 	stopTurn context.CancelFunc
 	begun    bool
+	trimmed  bool    // it has given back the memory that it only needed to begin
 	outgrew  bool    // it has ended because of its memory
 	fresh    *Config // what a reload has brought and the next turn brings into effect
 }
@@ -361,8 +362,13 @@ func (d *Daemon) ended(t Turn) {
 		d.end(TriggerFinish, reason)
 		return
 	}
-	d.plan(d.pace.next(now, d.known.failures))
+	at := d.pace.next(now, d.known.failures)
+	d.plan(at)
 	d.tellState("")
+	if !d.trimmed && at.Sub(now) > longTurn {
+		d.trimmed = true
+		proc.Trim()
+	}
 }
 
 // foreseen returns the time until the next turn, as far as it is known when a turn has
@@ -583,7 +589,7 @@ func (d *Daemon) renew() {
 	if err != nil {
 		return
 	}
-	d.cfg, d.pace = section, d.pace.renewed(section)
+	d.cfg, d.pace, d.trimmed = section, d.pace.renewed(section), false
 	d.journal.keepTurns(section.HistoryKeep)
 	fresh, err := d.newWorker()
 	if err != nil {

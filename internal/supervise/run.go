@@ -127,9 +127,14 @@ func (s *Supervisor) Run(ctx context.Context) (Report, error) {
 	return s.report(), nil
 }
 
+// settled is how long after the start of a tree procops gives back the memory that it
+// only needed to begin.
+const settled = 2 * time.Second
+
 // begin goes on in the place of a former supervisor in this process, or starts the
 // tree after it has made sure of what others have left.
 func (s *Supervisor) begin(ctx context.Context) error {
+	time.AfterFunc(settled, proc.Trim)
 	if s.deps.Handover != nil {
 		s.goOn(s.deps.Handover)
 		return nil

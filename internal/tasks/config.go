@@ -15,6 +15,8 @@ import (
 
 // Config is the section [tasks].
 type Config struct {
+	Broker      BrokerName      `toml:"broker" enum:"sqlite,redis" default:"sqlite" doc:"where the queue is: sqlite (in the state directory, for the processes of one host) or redis (for many hosts)"`
+	Redis       RedisConfig     `toml:"redis" doc:"the queue in Redis"`
 	Workers     int             `toml:"workers" default:"4" min:"1" max:"10000" doc:"how many tasks one worker process runs at once"`
 	TimeLimit   unit.Duration   `toml:"time_limit" default:"10m" doc:"how long a task may run whose type has no time_limit of its own; 0: no limit"`
 	MaxAttempts int             `toml:"max_attempts" default:"3" min:"1" doc:"how often a task may fail before it is given up; a worker that dies does not count"`
@@ -25,6 +27,21 @@ type Config struct {
 	Keep        unit.Duration   `toml:"keep" default:"30d" doc:"done tasks are forgotten after this; 0: never"`
 	Unknown     Unknown         `toml:"unknown_types" default:"refuse" doc:"what becomes of a push of a type that is not declared, where any is: refuse or accept"`
 	Types       map[string]Type `toml:"type" doc:"a type of task: what runs it, and what parameters it has"`
+}
+
+// BrokerName names a broker.
+type BrokerName string
+
+// The brokers.
+const (
+	BrokerSQLite BrokerName = "sqlite"
+	BrokerRedis  BrokerName = "redis"
+)
+
+// RedisConfig is the section [tasks.redis].
+type RedisConfig struct {
+	URL    string `toml:"url" default:"redis://127.0.0.1:6379/0" doc:"the server: redis://USER:PASSWORD@HOST:PORT/DB, rediss:// for TLS, unix:// for a socket"`
+	Prefix string `toml:"prefix" default:"{procops}" doc:"what all its keys begin with; in braces they stay together in a cluster"`
 }
 
 // Type is a section [tasks.type.NAME].

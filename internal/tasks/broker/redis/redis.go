@@ -1,0 +1,238 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"procops/internal/tasks/broker"
+)
+
+// Options say where the queue is.
+type Options struct {
+	// URL is the server, as "redis://user:password@host:6379/0"; rediss:// for TLS,
+	// unix:// for a socket.
+	URL string
+	// Prefix begins all keys of the queue; with it in braces, they stay together in a
+	// cluster. Empty: "{procops}".
+	Prefix string
+}
+
+// Broker is a queue in Redis.
+type Broker struct {
+	client  *redis.Client
+	prefix  string
+	scripts scripts
+	ears    *ears
+}
+
+// scripts are what Redis runs. Each is sent once to a server, and then called by its sum.
+type scripts struct {
+	push, claim, extend, ack, nack, bury, count, next *redis.Script
+}
+
+// New returns a queue. It connects when that is first needed; the error says what is
+// wrong with the options.
+func New(o Options) (*Broker, error) {
+	opt, err := redis.ParseURL(o.URL)
+	if err != nil {
+		return nil, fmt.Errorf("invalid URL of a Redis server: %w", err)
+	}
+	if o.Prefix == "" {
+		o.Prefix = "{procops}"
+	}
+	redis.SetLogger(silence{})
+	client := redis.NewClient(opt)
+	return &Broker{
+		client: client, prefix: o.Prefix, ears: newEars(client, o.Prefix),
+		scripts: scripts{
+			push: redis.NewScript(scriptPush), claim: redis.NewScript(scriptClaim), extend: redis.NewScript(scriptExtend),
+			ack: redis.NewScript(scriptAck), nack: redis.NewScript(scriptNack), bury: redis.NewScript(scriptBury),
+			count: redis.NewScript(scriptCount), next: redis.NewScript(scriptNext),
+		},
+	}, nil
+}
+
+// Close closes the connections.
+func (b *Broker) Close() error { return errors.Join(b.ears.close(), b.client.Close()) }
+
+func (b *Broker) run(ctx context.Context, s *redis.Script, args ...any) *redis.Cmd {
+	return s.Run(ctx, b.client, []string{b.prefix}, args...)
+}
+
+// Push queues messages.
+func (b *Broker) Push(ctx context.Context, messages []broker.Message) error {
+	args := make([]any, 0, 5*len(messages))
+	for i := range messages {
+		m := &messages[i]
+		args = append(args, m.ID, m.Type, m.Priority, m.RunAt.UnixMicro(), m.Body)
+	}
+	if err := b.run(ctx, b.scripts.push, args...).Err(); err != nil && !errors.Is(err, redis.Nil) {
+		return fmt.Errorf("cannot queue tasks: %w", err)
+	}
+	return nil
+}
+
+// Claim leases messages.
+func (b *Broker) Claim(ctx context.Context, ask broker.Ask) ([]broker.Lease, error) {
+	args := []any{ask.Max, ask.Lease.Microseconds()}
+	for _, t := range ask.Types {
+		args = append(args, t)
+	}
+	rows, err := b.run(ctx, b.scripts.claim, args...).Slice()
+	if err != nil {
+		return nil, fmt.Errorf("cannot claim tasks: %w", err)
+	}
+	leases := make([]broker.Lease, len(rows))
+	for i, row := range rows {
+		if leases[i], err = readLease(row); err != nil {
+			return nil, fmt.Errorf("cannot claim tasks: %w", err)
+		}
+	}
+	return leases, nil
+}
+
+// readLease reads a row of what scriptClaim returns.
+func readLease(row any) (l broker.Lease, err error) {
+	fields, ok := row.([]any)
+	if !ok || len(fields) != 9 {
+		return l, fmt.Errorf("unexpected answer %v", row)
+	}
+	texts := make([]string, len(fields))
+	for i, field := range fields {
+		if texts[i], ok = field.(string); !ok {
+			return l, fmt.Errorf("unexpected answer %v", row)
+		}
+	}
+	number := func(text string) int64 {
+		n, bad := strconv.ParseInt(text, 10, 64)
+		err = errors.Join(err, bad)
+		return n
+	}
+	l.ID, l.Type, l.Body = texts[0], texts[1], []byte(texts[4])
+	l.Priority, l.RunAt, l.Number = int(number(texts[2])), time.UnixMicro(number(texts[3])), number(texts[5])
+	l.Attempts, l.Crashes, l.Until = int(number(texts[6])), int(number(texts[7])), time.UnixMicro(number(texts[8]))
+	return l, err
+}
+
+// Extend makes leases end so long from now.
+func (b *Broker) Extend(ctx context.Context, leases []broker.Lease, by time.Duration) (lost []broker.Lease, err error) {
+	args := []any{by.Microseconds()}
+	for i := range leases {
+		args = append(args, leases[i].ID, leases[i].Number)
+	}
+	ids, err := b.run(ctx, b.scripts.extend, args...).StringSlice()
+	if err != nil {
+		return nil, fmt.Errorf("cannot extend the leases of tasks: %w", err)
+	}
+	gone := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		gone[id] = true
+	}
+	for _, l := range leases {
+		if gone[l.ID] {
+			lost = append(lost, l)
+		}
+	}
+	return lost, nil
+}
+
+// Ack removes a message.
+func (b *Broker) Ack(ctx context.Context, l broker.Lease) error {
+	return b.settle(ctx, b.scripts.ack, "remove", l)
+}
+
+// Nack gives a message back.
+func (b *Broker) Nack(ctx context.Context, l broker.Lease, again broker.Again) error {
+	at, failed := "", 0
+	if !again.At.IsZero() {
+		at = strconv.FormatInt(again.At.UnixMicro(), 10)
+	}
+	if again.Failed {
+		failed = 1
+	}
+	return b.settle(ctx, b.scripts.nack, "give back", l, at, failed)
+}
+
+// Bury puts a message aside.
+func (b *Broker) Bury(ctx context.Context, l broker.Lease) error {
+	return b.settle(ctx, b.scripts.bury, "bury", l)
+}
+
+func (b *Broker) settle(ctx context.Context, s *redis.Script, what string, l broker.Lease, more ...any) error {
+	held, err := b.run(ctx, s, append([]any{l.ID, l.Number}, more...)...).Int()
+	switch {
+	case err != nil:
+		return fmt.Errorf("cannot %s task %q: %w", what, l.ID, err)
+	case held == 0:
+		return broker.ErrLost
+	default:
+		return nil
+	}
+}
+
+// Count counts the messages of some types.
+func (b *Broker) Count(ctx context.Context, types []string) (broker.Counts, error) {
+	n, err := b.run(ctx, b.scripts.count, anys(types)...).Int64Slice()
+	if err != nil || len(n) != 4 {
+		return broker.Counts{}, fmt.Errorf("cannot count tasks: %w", err)
+	}
+	return broker.Counts{Ready: int(n[0]), Scheduled: int(n[1]), Leased: int(n[2]), Buried: int(n[3])}, nil
+}
+
+// Await returns true when there may be something to claim.
+func (b *Broker) Await(ctx context.Context, types []string, patience time.Duration) (bool, error) {
+	woken, done, err := b.ears.listen(ctx, types)
+	if err != nil {
+		return false, cannotWait(ctx, err)
+	}
+	defer done()
+	micros, err := b.run(ctx, b.scripts.next, anys(types)...).Int64()
+	if err != nil {
+		return false, cannotWait(ctx, err)
+	}
+	next := time.Duration(micros) * time.Microsecond
+	if micros == 0 {
+		return true, nil
+	}
+	wait := patience
+	if micros > 0 {
+		wait = min(wait, next)
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-woken:
+		return true, nil
+	case <-timer.C:
+		return micros > 0 && next <= patience, nil
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
+}
+
+// cannotWait returns why a wait has failed; where that was the end of ctx, its cause.
+func cannotWait(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("cannot wait for tasks: %w", err)
+}
+
+// silence is the log of the library: what goes wrong comes back as an error.
+type silence struct{}
+
+// Printf does nothing.
+func (silence) Printf(context.Context, string, ...any) {}
+
+func anys(texts []string) []any {
+	list := make([]any, len(texts))
+	for i, text := range texts {
+		list[i] = text
+	}
+	return list
+}
