@@ -105,7 +105,7 @@ func (c *child) greet() error {
 		return fmt.Errorf("it has written %q instead of a hello: %w", short(line), err)
 	}
 	if more := c.talk.rest(); len(more) > 0 {
-		return fmt.Errorf("it has written %q after its hello, without having work", short(firstLine(more)))
+		return fmt.Errorf("it has written %q after its hello, without having work", short(more))
 	}
 	return nil
 }

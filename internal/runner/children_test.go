@@ -43,7 +43,7 @@ func childSpec(tb testing.TB, name string) func() (proc.Spec, error) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	env := append(os.Environ(), childVariable+"="+name)
+	env := append(os.Environ(), childVariable+"="+name, "GORACE=atexit_sleep_ms=0")
 	return func() (proc.Spec, error) { return proc.Spec{Argv: []string{self}, Env: env}, nil }
 }
 

@@ -3,9 +3,11 @@ package runner
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -27,7 +29,7 @@ func appendWork(b []byte, id uint64, w *Work, base64Always bool) []byte {
 		b = base64.StdEncoding.AppendEncode(b, w.Input)
 		b = append(b, '"')
 	} else {
-		b = append(b, `","input":`...)
+		b = append(slices.Grow(b, len(w.Input)+len(w.Input)/16), `","input":`...) // room for some escapes
 		b = appendString(b, w.Input)
 	}
 	for i, m := range w.Meta {
@@ -37,9 +39,9 @@ func appendWork(b []byte, id uint64, w *Work, base64Always bool) []byte {
 			separator = '{'
 		}
 		b = append(b, separator)
-		b = appendString(b, strings.ToValidUTF8(m.Name, "\ufffd"))
+		b = appendString(b, bytes.ToValidUTF8([]byte(m.Name), []byte("\ufffd")))
 		b = append(b, ':')
-		b = appendString(b, strings.ToValidUTF8(m.Value, "\ufffd"))
+		b = appendString(b, bytes.ToValidUTF8([]byte(m.Value), []byte("\ufffd")))
 		if i == len(w.Meta)-1 {
 			b = append(b, '}')
 		}
@@ -48,17 +50,15 @@ func appendWork(b []byte, id uint64, w *Work, base64Always bool) []byte {
 }
 
 // appendString appends a text as a JSON string. It escapes what must be, and no more.
-func appendString[T string | []byte](b []byte, text T) []byte {
+func appendString(b, text []byte) []byte {
 	b = append(b, '"')
-	plain := 0 // from here on nothing needs an escape
-	for i := range len(text) {
-		c := text[i]
-		if c >= ' ' && c != '"' && c != '\\' {
-			continue
+	for {
+		n := plain(text)
+		b = append(b, text[:n]...)
+		if n == len(text) {
+			return append(b, '"')
 		}
-		b = append(b, text[plain:i]...)
-		plain = i + 1
-		switch c {
+		switch c := text[n]; c {
 		case '"', '\\':
 			b = append(b, '\\', c)
 		case '\n':
@@ -70,9 +70,29 @@ func appendString[T string | []byte](b []byte, text T) []byte {
 		default:
 			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 		}
+		text = text[n+1:]
 	}
-	b = append(b, text[plain:]...)
-	return append(b, '"')
+}
+
+// each is a word of bytes that are one.
+const each = 0x0101010101010101
+
+// plain returns how many bytes text begins with that stand for themselves in a JSON
+// string. It looks at eight at a time: subtracting from a byte what it is less than
+// sets its highest bit.
+func plain(text []byte) int {
+	n := 0
+	for ; n+8 <= len(text); n += 8 {
+		word := binary.LittleEndian.Uint64(text[n:])
+		quote, backslash := word^each*'"', word^each*'\\'
+		if ((word-each*' ')&^word|(quote-each)&^quote|(backslash-each)&^backslash)&(each*0x80) != 0 {
+			break
+		}
+	}
+	for n < len(text) && text[n] >= ' ' && text[n] != '"' && text[n] != '\\' {
+		n++
+	}
+	return n
 }
 
 // text is a JSON string in a line: what is between its quotes.
@@ -271,24 +291,27 @@ func (s *scanner) text() (t text, ok bool) {
 		return t, false
 	}
 	begin := s.at
-	for i := begin; i < len(s.line); i++ {
-		switch c := s.line[i]; {
-		case c == '"':
-			s.at = i + 1
-			t.raw = s.line[begin:i:i]
+	for {
+		s.at += plain(s.line[s.at:])
+		if s.at == len(s.line) {
+			return t, false
+		}
+		switch s.line[s.at] {
+		case '"':
+			t.raw = s.line[begin:s.at:s.at]
+			s.at++
 			return t, true
-		case c == '\\':
+		case '\\':
 			t.escaped = true
-			n := escapeLength(s.line[i:])
+			n := escapeLength(s.line[s.at:])
 			if n == 0 {
 				return t, false
 			}
-			i += n - 1
-		case c < ' ':
+			s.at += n
+		default: // a control character
 			return t, false
 		}
 	}
-	return t, false
 }
 
 // escapeLength returns the length of the escape that data begins with; 0: it is none.

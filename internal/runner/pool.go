@@ -278,6 +278,7 @@ func (p *pool) Warm(ctx context.Context) error {
 		select {
 		case <-c.ready:
 			if c.failure != nil {
+				<-c.over
 				return c.failure
 			}
 		case <-ctx.Done():

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"procops/internal/proc"
@@ -61,13 +62,7 @@ func (t *turn) disquiet() {
 		t.spoil(CauseExited, "it has closed its standard output")
 		return
 	}
-	t.spoil(CauseProtocol, fmt.Sprintf("it has written %q without having work", short(firstLine(seen))))
-}
-
-// firstLine returns what stands before a newline.
-func firstLine(b []byte) []byte {
-	line, _, _ := bytes.Cut(b, []byte{'\n'})
-	return line
+	t.spoil(CauseProtocol, fmt.Sprintf("it has written %q without having work", short(seen)))
 }
 
 // feed writes the rest of a unit that did not fit into the pipe, while the answer is
@@ -239,14 +234,8 @@ func (t *turn) hear(line []byte) (over bool) {
 
 // mine reports whether a message is about the unit.
 func (t *turn) mine(m *message) bool {
-	id := uint64(0)
-	for _, digit := range m.id.raw {
-		if digit < '0' || digit > '9' {
-			return false
-		}
-		id = id*10 + uint64(digit-'0')
-	}
-	return len(m.id.raw) > 0 && m.id.raw[0] != '0' && id == t.child.serial
+	var id [20]byte // digits of the largest number
+	return string(m.id.raw) == string(strconv.AppendUint(id[:0], t.child.serial, 10))
 }
 
 // takeData takes a piece of the result.
@@ -298,7 +287,7 @@ func (t *turn) answer(line []byte, m *message) {
 	}
 	t.result.checkLength(maxOutput(t.work.MaxOutput))
 	if more := t.child.talk.rest(); len(more) > 0 {
-		t.spoil(CauseProtocol, fmt.Sprintf("it has written %q after its result", short(firstLine(more))))
+		t.spoil(CauseProtocol, fmt.Sprintf("it has written %q after its result", short(more)))
 	}
 	if !t.written() {
 		t.spoil(CauseProtocol, "it has answered before it had read its unit")
