@@ -212,8 +212,8 @@ func serve(l line, binary bool) error {
 			return err
 		}
 		keep := make([]byte, bytes)
-		for i := range keep {
-			keep[i] = byte(i)
+		for i := 0; i < len(keep); i += os.Getpagesize() {
+			keep[i] = 1
 		}
 		defer func() { keep[0] = 0 }()
 		return say(answer)
