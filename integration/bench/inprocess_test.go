@@ -23,6 +23,16 @@ func TestEvents(t *testing.T) {
 	atLeast(t, "recorded events through Enqueue", figures.of(t, "BenchmarkEnqueue", "events/s"), 100_000, "a second")
 }
 
+// TestCoprocess runs the benchmarks of co-processes and holds them against their
+// targets: a turn with a payload of 1 kB, and many at once.
+func TestCoprocess(t *testing.T) {
+	heading("co-processes, in the process")
+	figures := benchmarks(t, "./internal/runner")
+	atMost(t, "a turn with 1 kB, echoed", figures.of(t, "BenchmarkCoprocess/echo", "µs-median"), 60, "µs")
+	atMost(t, "a turn with 1 kB, echoed by PHP", figures.of(t, "BenchmarkCoprocess/php", "µs-median"), 60, "µs")
+	atMost(t, "many at once", figures.of(t, "BenchmarkCoprocess/parallel", "ns/op"), 100_000, "ns")
+}
+
 // figures maps a benchmark and a unit to the median of its rounds.
 type figures map[string]map[string][]float64
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -240,10 +242,9 @@ func (n *notes) lastWords() string {
 	if n.other == nil {
 		return ""
 	}
-	lines := n.other.Lines(proc.Stderr, 0)
-	for i := len(lines) - 1; i >= 0; i-- {
-		if line := bytes.TrimSpace([]byte(lines[i])); len(line) > 0 {
-			return short(line)
+	for _, line := range slices.Backward(n.other.Lines(proc.Stderr, 0)) {
+		if words := strings.TrimSpace(line); words != "" {
+			return short([]byte(words))
 		}
 	}
 	return ""

@@ -30,7 +30,11 @@ func TestMain(m *testing.M) {
 		goleak.VerifyTestMain(m)
 		return
 	}
-	if err := beChild(name); err != nil {
+	err := beChild(name)
+	if code, ok := errors.AsType[exitError](err); ok {
+		os.Exit(int(code))
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -164,18 +168,18 @@ func serve(l line, binary bool) error {
 		if err := write(strings.ReplaceAll(argument, "ID", l.ID)); err != nil {
 			return err
 		}
-		os.Exit(3)
+		return exitError(3)
 	case "answer-then-exit":
 		if err := say(answer); err != nil {
 			return err
 		}
-		os.Exit(0)
+		return exitError(0)
 	case "exit":
 		code, err := strconv.Atoi(argument)
 		if err != nil {
 			return err
 		}
-		os.Exit(code)
+		return exitError(code)
 	case "kill":
 		return syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	case "hang":
@@ -240,8 +244,12 @@ func serve(l line, binary bool) error {
 	default:
 		return fmt.Errorf("there is nothing called %q", what)
 	}
-	return nil
 }
+
+// exitError ends a co-process.
+type exitError int
+
+func (c exitError) Error() string { return "exit " + strconv.Itoa(int(c)) }
 
 // hang does nothing until it is killed.
 func hang() error {

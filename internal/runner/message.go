@@ -246,43 +246,47 @@ func (s *scanner) member(m *message) error {
 	if !ok || !s.take(':') {
 		return errNoJSON
 	}
-	var place *text
+	place := m.place(name)
+	s.space()
+	begin := s.at
+	if place != nil && begin < len(s.line) && s.line[begin] == '"' {
+		if *place, ok = s.text(); !ok {
+			return errNoJSON
+		}
+		return nil
+	}
+	if err := s.value(0); err != nil || place == nil {
+		return err
+	}
+	*place = text{}
+	if string(s.line[begin:s.at]) != "null" {
+		return fmt.Errorf("its %s is no string", name.copied())
+	}
+	return nil
+}
+
+// place returns where the value of a name belongs; nil: it is not of interest.
+func (m *message) place(name text) *text {
 	key := name.raw
 	if name.escaped {
 		key = []byte(name.copied())
 	}
 	switch string(key) {
 	case "type":
-		place = &m.kind
+		return &m.kind
 	case "id":
-		place = &m.id
+		return &m.id
 	case "outcome":
-		place = &m.outcome
+		return &m.outcome
 	case "message":
-		place = &m.reason
+		return &m.reason
 	case "output":
-		place = &m.output
+		return &m.output
 	case "output_base64":
-		place = &m.output64
+		return &m.output64
 	default:
-		return s.value(0)
-	}
-	s.space()
-	if s.at < len(s.line) && s.line[s.at] == '"' {
-		if *place, ok = s.text(); !ok {
-			return errNoJSON
-		}
 		return nil
 	}
-	begin := s.at
-	if err := s.value(0); err != nil {
-		return err
-	}
-	*place = text{}
-	if string(s.line[begin:s.at]) != "null" {
-		return fmt.Errorf("its %s is no string", key)
-	}
-	return nil
 }
 
 // text reads a string.
@@ -358,7 +362,7 @@ func unescape(raw []byte) []byte {
 		to += copy(raw[to:], raw[at:at+next])
 		at += next
 		if raw[at+1] != 'u' {
-			raw[to] = ("\"\\/\b\f\n\r\t")[strings.IndexByte(`"\/bfnrt`, raw[at+1])]
+			raw[to] = "\"\\/\b\f\n\r\t"[strings.IndexByte(`"\/bfnrt`, raw[at+1])]
 			to++
 			at += 2
 			continue

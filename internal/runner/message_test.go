@@ -3,6 +3,7 @@ package runner
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -46,7 +47,7 @@ func TestHello(t *testing.T) {
 		`{"type":"hello","protocol":1}`:                               "",
 		`{"type":"hello","protocol":1,"encoding":"text"}`:             "",
 		`{"type":"hello","protocol":1,"encoding":"base64"}`:           "base64",
-		` { "protocol" : 1 , "x":[{}], "type" : "hello" } `:           "",
+		`{ "protocol" : 1 , "x":[{}], "type" : "hello" }`:             "",
 		`{"type":"hello"}`:                                            "it does not say which protocol",
 		`{"type":"hello","protocol":2}`:                               "it speaks protocol 2, and procops protocol 1",
 		`{"type":"hello","protocol":"1"}`:                             "its values have the wrong types",
@@ -112,7 +113,7 @@ func FuzzMessage(f *testing.F) {
 			t.Fatalf("%q is accepted", line)
 		}
 		if err != nil {
-			if valid && err == errNoJSON {
+			if valid && errors.Is(err, errNoJSON) {
 				t.Fatalf("%q is refused: %v", line, err)
 			}
 			return

@@ -63,10 +63,10 @@ func judge(exit proc.Exit) (Outcome, string) {
 // did.
 func (r *Result) conclude(ended Outcome, u *Unit) {
 	r.Outcome, r.Reason = judge(r.Exit)
-	switch {
-	case ended == TimedOut:
+	switch ended {
+	case TimedOut:
 		r.Outcome, r.Reason = TimedOut, tooLong(u.TimeLimit)
-	case ended == Cancelled:
+	case Cancelled:
 		r.Outcome, r.Reason = Cancelled, wasStopped
 	default:
 		r.checkLength(maxOutput(u.MaxOutput))

@@ -79,7 +79,11 @@ func newPool(o Options) *pool {
 	return &pool{o: o, cfg: o.Coprocess, machine: machine(), hasten: make(chan struct{})}
 }
 
+// Run hands the unit to one that is free.
 func (p *pool) Run(ctx context.Context, w Work) (Result, error) {
+	if begun := w.OnStart; begun != nil {
+		w.OnStart = sync.OnceFunc(begun)
+	}
 	var last ending
 	for range handAttempts {
 		c, err := p.take(ctx)
@@ -263,6 +267,7 @@ func (p *pool) start() {
 	p.keepers.Go(func() { p.keep(c) })
 }
 
+// Warm starts all, and waits for the hello of each.
 func (p *pool) Warm(ctx context.Context) error {
 	p.mu.Lock()
 	if p.closed {
@@ -288,6 +293,7 @@ func (p *pool) Warm(ctx context.Context) error {
 	return nil
 }
 
+// Close lets no unit in any more, and waits until all is ended.
 func (p *pool) Close(ctx context.Context) error {
 	p.mu.Lock()
 	if !p.closed {
@@ -403,38 +409,37 @@ func (p *pool) begin(c *child) bool {
 
 // awaitHello waits for the hello and returns why there is none.
 func (p *pool) awaitHello(c *child) error {
-	greeted := make(chan error, 1)
-	go func() { greeted <- c.greet() }()
+	var said error
+	greeted := make(chan struct{})
+	go func() {
+		defer close(greeted)
+		said = c.greet()
+	}()
 	timer := time.NewTimer(p.cfg.StartTimeout.Std())
 	defer timer.Stop()
+	exited, late, closed := false, false, false
 	select {
-	case err := <-greeted:
-		if errors.Is(err, errNoHello) && c.expire() {
-			return p.noHello(c)
-		}
-		return err
+	case <-greeted:
 	case <-c.process.Exited():
-		c.talk.wake()
-		if err := <-greeted; !errors.Is(err, errNoHello) {
-			return err // it may have said it and gone
-		}
-		return p.noHello(c)
-	case <-c.doomed:
-		c.talk.wake()
-		<-greeted
-		return ErrClosed
+		exited = true // it may have said it and gone
 	case <-timer.C:
-		c.talk.wake()
-		if err := <-greeted; !errors.Is(err, errNoHello) {
-			return err
-		}
-		return fmt.Errorf("it has said no hello within %v%s", p.cfg.StartTimeout, c.lament())
+		late = true
+	case <-c.doomed:
+		closed = true
 	}
-}
-
-// noHello is the reason of one that has ended before its hello.
-func (p *pool) noHello(c *child) error {
-	return fmt.Errorf("it has ended without a hello: %s%s", c.process.Exit().Text(), c.lament())
+	c.talk.wake()
+	<-greeted
+	c.talk.rearm()
+	switch {
+	case closed || !errors.Is(said, errNoHello):
+		return said
+	case late:
+		return fmt.Errorf("%w within %v%s", said, p.cfg.StartTimeout, c.lament())
+	case exited || c.expire():
+		return fmt.Errorf("it has ended without a hello: %s%s", c.process.Exit().Text(), c.lament())
+	default:
+		return said
+	}
 }
 
 // lament returns what it has said last to standard error.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -255,5 +256,5 @@ func (t *talk) keep(b []byte) []byte {
 	// They are worth more than the buffer, of which they are most.
 	t.line = append([]byte(nil), t.rest()...)
 	t.from, t.seen = 0, 0
-	return b[:len(b):len(b)]
+	return slices.Clip(b)
 }

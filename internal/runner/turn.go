@@ -235,7 +235,7 @@ func (t *turn) hear(line []byte) (over bool) {
 // mine reports whether a message is about the unit.
 func (t *turn) mine(m *message) bool {
 	var id [20]byte // digits of the largest number
-	return string(m.id.raw) == string(strconv.AppendUint(id[:0], t.child.serial, 10))
+	return bytes.Equal(m.id.raw, strconv.AppendUint(id[:0], t.child.serial, 10))
 }
 
 // takeData takes a piece of the result.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,8 +62,8 @@ type Meta struct{ Name, Value string }
 type Options struct {
 	Host *proc.Host
 	Mode Mode // empty: ModeCommand
-	// Start says how a process is started. It is called for each; its streams and its
-	// output are the Runner's.
+	// Start says how a process is started. It is called for each, from several
+	// goroutines; the streams and the output are the Runner's.
 	Start  func() (proc.Spec, error)
 	Ladder proc.Ladder     // how to stop a process; no steps: SIGTERM, ten seconds, SIGKILL
 	Hurry  <-chan struct{} // closed: a stop under way becomes SIGKILL; may be nil
@@ -105,6 +106,7 @@ func newCommands(o Options) *commands {
 	return c
 }
 
+// Run runs a command.
 func (c *commands) Run(ctx context.Context, w Work) (Result, error) {
 	if !c.under.enter() {
 		return Result{}, cannotRun(ErrClosed)
@@ -130,6 +132,7 @@ func (c *commands) Run(ctx context.Context, w Work) (Result, error) {
 // Warm has nothing to start.
 func (c *commands) Warm(context.Context) error { return nil }
 
+// Close lets no unit in any more, and waits until all are ended.
 func (c *commands) Close(ctx context.Context) error {
 	select {
 	case <-c.under.close():
@@ -149,7 +152,7 @@ func withMeta(env []string, meta []Meta) []string {
 	if env == nil {
 		env = os.Environ()
 	}
-	env = env[:len(env):len(env)]
+	env = slices.Clip(env)
 	for _, m := range meta {
 		env = append(env, "PROCOPS_"+strings.ToUpper(m.Name)+"="+m.Value)
 	}

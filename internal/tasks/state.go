@@ -95,7 +95,7 @@ func (r Result) Code() int {
 // resultOf returns the result that an outcome stands for.
 func resultOf(o runner.Outcome) Result {
 	switch o {
-	case runner.Success:
+	case runner.Success, runner.Stop:
 		return ResultSuccess
 	case runner.Warning:
 		return ResultWarning
