@@ -11,11 +11,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
-	"time"
 
 	"procops/internal/fault"
 	"procops/internal/flock"
-	"procops/internal/proc"
 )
 
 // pidfile is the file that says which process is the daemon. The kernel's lock on it,
@@ -73,10 +71,14 @@ func openPidfile(path string) (*os.File, error) {
 	if info, bad := os.Lstat(path); bad == nil && foreign(info) {
 		return nil, belongsTo(path, info)
 	}
-	if errors.Is(err, syscall.ELOOP) {
+	switch {
+	case errors.Is(err, syscall.ELOOP):
 		return nil, fault.New(fault.Failure, "cannot open pidfile %q: it is a symbolic link", path).WithHint("remove it")
+	case errors.Is(err, syscall.EISDIR):
+		return nil, irregular(path)
+	default:
+		return nil, fmt.Errorf("cannot open pidfile: %w", err)
 	}
-	return nil, fmt.Errorf("cannot open pidfile: %w", err)
 }
 
 func checkOwner(path string, f *os.File) error {
@@ -85,12 +87,16 @@ func checkOwner(path string, f *os.File) error {
 	case err != nil:
 		return fmt.Errorf("cannot open pidfile: %w", err)
 	case !info.Mode().IsRegular():
-		return fault.New(fault.Failure, "cannot open pidfile %q: it is no regular file", path).WithHint("remove it")
+		return irregular(path)
 	case foreign(info):
 		return belongsTo(path, info)
 	default:
 		return nil
 	}
+}
+
+func irregular(path string) error {
+	return fault.New(fault.Failure, "cannot open pidfile %q: it is no regular file", path).WithHint("remove it")
 }
 
 // foreign reports whether a file is another user's.
@@ -112,23 +118,9 @@ func belongsTo(path string, info fs.FileInfo) error {
 		WithHint("if that user does not run this daemon any more, remove the file")
 }
 
-// How long a lock may be somebody's who only looks whether there is a daemon.
-const (
-	lookPatience = 50 * time.Millisecond
-	lookPause    = 2 * time.Millisecond
-)
-
 // lock takes the lock. It returns false if the file is not at its path any more.
 func (p *pidfile) lock() (current bool, err error) {
-	again := time.NewTicker(lookPause)
-	defer again.Stop()
-	begun := time.Now()
-	for err = flock.Try(p.file); errors.Is(err, flock.ErrTaken); err = flock.Try(p.file) {
-		if proc.Runs(readPID(p.file)) || time.Since(begun) > lookPatience {
-			break
-		}
-		<-again.C
-	}
+	err = flock.Claim(p.file)
 	if errors.Is(err, flock.ErrTaken) {
 		running := "it already runs"
 		if pid := readPID(p.file); pid != 0 {
@@ -181,7 +173,7 @@ func holder(path string) (pid int, held bool) {
 		return 0, false
 	}
 	defer func() { _ = f.Close() }()
-	if err := flock.TryShared(f); err == nil || !errors.Is(err, flock.ErrTaken) {
+	if taken, err := flock.Claimed(f); err != nil || !taken {
 		return 0, false
 	}
 	return readPID(f), true

@@ -45,6 +45,38 @@ func TestOneHolderAtATime(t *testing.T) {
 	}
 }
 
+// TestClaimed: who looks whether a lock is taken is in nobody's way.
+func TestClaimed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	a, b := open(t, path), open(t, path)
+	looking, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = looking.Close() }()
+	want := func(want bool) {
+		t.Helper()
+		if got, err := Claimed(looking); err != nil || got != want {
+			t.Errorf("it is taken: %v, %v", got, err)
+		}
+	}
+	want(false)
+	if err := Claim(a); err != nil {
+		t.Fatal(err)
+	}
+	want(true)
+	if err := Claim(b); !errors.Is(err, ErrTaken) {
+		t.Errorf("a lock that is taken: %v", err)
+	}
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want(false)
+	if err := Claim(b); err != nil {
+		t.Errorf("after its holder's file was closed: %v", err)
+	}
+}
+
 func TestClosedFile(t *testing.T) {
 	f := open(t, filepath.Join(t.TempDir(), "lock"))
 	if err := f.Close(); err != nil {
