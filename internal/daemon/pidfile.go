@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"procops/internal/fault"
 	"procops/internal/flock"
 )
@@ -59,7 +61,10 @@ func claim(path string, pid int) (*pidfile, error) {
 // openPidfile opens the file, which is made if it does not exist. A symbolic link is
 // refused: it could lead root to a file that must not be written.
 func openPidfile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o644) //nolint:gosec // other programs may read who runs
+	f, err := openOrMake(path)
+	if errors.Is(err, fs.ErrPermission) && makeReadable(path) == nil {
+		f, err = openOrMake(path)
+	}
 	if err == nil {
 		err = checkOwner(path, f)
 		if err != nil {
@@ -79,6 +84,27 @@ func openPidfile(path string) (*os.File, error) {
 	default:
 		return nil, fmt.Errorf("cannot open pidfile: %w", err)
 	}
+}
+
+func openOrMake(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, pidfileMode)
+}
+
+// pidfileMode lets other programs read who runs.
+const pidfileMode = 0o644
+
+// makeReadable gives back the mode of a file that is this user's and that somebody has
+// made unreadable. It fails for whatever else is at the path.
+func makeReadable(path string) error {
+	f, err := os.OpenFile(path, unix.O_PATH|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	if err := checkOwner(path, f); err != nil {
+		return err
+	}
+	return os.Chmod(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), pidfileMode)
 }
 
 func checkOwner(path string, f *os.File) error {
