@@ -46,8 +46,8 @@ func lookAtDaemon(t *testing.T, s *harness.Sandbox, name string, more ...string)
 	return list[0]
 }
 
-// turnsOf returns the history of a daemon, oldest first.
-func turnsOf(t *testing.T, s *harness.Sandbox, name string, more ...string) (turns []turnSeen) {
+// historyOf returns the history of a daemon, oldest first.
+func historyOf(t *testing.T, s *harness.Sandbox, name string, more ...string) (turns []turnSeen) {
 	t.Helper()
 	r := s.Want(0, append([]string{"daemon", "history", name, "--json", "-n", "10000"}, more...)...)
 	if err := json.Unmarshal([]byte(r.Stdout), &turns); err != nil {
@@ -60,7 +60,7 @@ func turnsOf(t *testing.T, s *harness.Sandbox, name string, more ...string) (tur
 func outcomesOf(t *testing.T, s *harness.Sandbox, name string) string {
 	t.Helper()
 	var all []string
-	for _, turn := range turnsOf(t, s, name) {
+	for _, turn := range historyOf(t, s, name) {
 		all = append(all, turn.Outcome)
 	}
 	return strings.Join(all, " ")

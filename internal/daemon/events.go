@@ -18,7 +18,7 @@ type turnData struct {
 	Code     int     `json:"code" doc:"exit code as a shell has it: 128 + n for signal n"`
 	Seconds  float64 `json:"seconds" doc:"how long it took"`
 	Memory   int64   `json:"memory,omitempty" doc:"largest resident memory of its processes in bytes"`
-	Delay    float64 `json:"delay" doc:"seconds until the next turn"`
+	Delay    float64 `json:"delay" doc:"seconds until the next turn; 0: it follows at once, or there is none"`
 	Message  string  `json:"message,omitempty" doc:"why it was not a success, for people"`
 	Failures int     `json:"failures,omitempty" doc:"failures in a row"`
 }

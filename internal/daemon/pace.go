@@ -17,6 +17,7 @@ type pace struct {
 	// not from when it did: so nothing that procops needs for itself adds up.
 	base time.Time
 	due  time.Time // when the next one is to start, without jitter
+	over time.Time // when the newest turn has ended
 }
 
 // newPace returns the pace of a section that Check has found nothing wrong with.
@@ -50,6 +51,7 @@ func (p *pace) first(now, last time.Time) time.Time {
 // The delay is min_sleep, or with sleep what is left of that since the start, at least
 // min_sleep. That is the formula of php ustream/daemon.
 func (p *pace) next(now time.Time, failures int) time.Time {
+	p.over = now
 	pause := time.Duration(0)
 	if failures > 0 {
 		pause = p.cfg.Backoff.Delay(failures)
@@ -65,6 +67,19 @@ func (p *pace) next(now time.Time, failures int) time.Time {
 	return p.spread(p.due)
 }
 
+// again returns the same for a pace that is renewed while it waits: the time that has
+// passed since the end of the turn counts, however often that happens.
+func (p *pace) again(now time.Time, failures int) time.Time {
+	switch {
+	case p.cfg.Schedule != nil:
+		return p.scheduled(now)
+	case p.over.IsZero(): // a schedule that it had before has kept the first turn waiting
+		return p.first(now, time.Time{})
+	default:
+		return p.next(p.over, failures)
+	}
+}
+
 // begin says that the turn starts that was due.
 func (p *pace) begin() { p.base = p.due }
 
@@ -74,7 +89,7 @@ func (p *pace) beginAt(now time.Time) { p.base = now }
 // renewed returns the pace of another section that goes on in the place of this one.
 func (p *pace) renewed(cfg Section) pace {
 	next := newPace(cfg)
-	next.base, next.due = p.base, p.due
+	next.base, next.due, next.over = p.base, p.due, p.over
 	return next
 }
 

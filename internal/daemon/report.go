@@ -27,14 +27,15 @@ func (d *Daemon) tellLong(number uint64) {
 	}
 }
 
-// tellTurn says how a turn has gone.
-func (d *Daemon) tellTurn(t Turn, failures int, delay time.Duration) {
+// tellTurn says how a turn has gone, and how long it is until the next; 0 when it follows
+// at once or never.
+func (d *Daemon) tellTurn(t Turn, delay time.Duration) {
 	if d.deps.Beat != nil && t.Outcome != "cancelled" {
 		d.beats.tell(d.cfg.heartbeat(d.id.Name), !t.Failed(), t.Message)
 	}
 	data := turnData{
 		Context: d.id.Context, Instance: d.id.Instance, Turn: t.Number, Outcome: t.Outcome, Code: t.Code,
-		Seconds: t.Duration.Seconds(), Memory: t.Memory, Delay: delay.Seconds(), Message: t.Message, Failures: failures,
+		Seconds: t.Duration.Seconds(), Memory: t.Memory, Delay: delay.Seconds(), Message: t.Message, Failures: d.known.failures,
 	}
 	if !t.Failed() {
 		eventDone.Publish(d.deps.Bus, d.id.Name, data)

@@ -51,6 +51,7 @@ type Daemon struct {
 	deps   Deps
 	orders chan func()
 	done   chan struct{} // closed when Run returns
+	ending chan struct{} // closed when all is given up: no order is taken any more
 	hurry  chan struct{} // closed: what is being stopped is killed
 
 	hurryOnce sync.Once
@@ -69,7 +70,8 @@ type Daemon struct {
 	logs     *logs
 	journal  *journal
 	beats    *beats
-	hooks    sync.WaitGroup // commands of on_usr1 and on_usr2
+	hooks    sync.WaitGroup  // commands of on_usr1 and on_usr2
+	hooked   map[string]bool // which of them are under way
 	known    record
 	seen     atomic.Pointer[record] // known, for others
 	timer    *time.Timer            // until the next turn
@@ -96,8 +98,8 @@ func New(cfg Config, id ID, deps Deps) (*Daemon, error) {
 	}
 	d := &Daemon{
 		id: id, deps: deps, cfg: section, common: cfg, machine: machine(), state: StateWaiting, pace: newPace(section),
-		orders: make(chan func()), done: make(chan struct{}), hurry: make(chan struct{}), over: make(chan Turn, 1),
-		stopTurn: func() {},
+		orders: make(chan func()), done: make(chan struct{}), ending: make(chan struct{}), hurry: make(chan struct{}), over: make(chan Turn, 1),
+		stopTurn: func() {}, hooked: map[string]bool{},
 	}
 	d.newWorker = d.newHand
 	return d, nil
@@ -194,6 +196,7 @@ const closePatience = 10 * time.Second
 
 // close gives up all that open has taken.
 func (d *Daemon) close(err error) error {
+	close(d.ending)
 	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
 	defer cancel()
 	if d.worker != nil {
@@ -347,7 +350,7 @@ func (d *Daemon) ended(t Turn) {
 	d.known.turn = t
 	d.logs.endTurn()
 	d.known.failures = t.failuresAfter(d.known.failures)
-	d.tellTurn(t, d.known.failures, d.foreseen(t))
+	d.tellTurn(t, d.foreseen(t))
 	now := time.Now() // after those who listen, whose time is part of the turn
 	if n := d.pace.skipped(began, now); n > 0 {
 		d.tellSkipped(n)
@@ -451,6 +454,7 @@ func (d *Daemon) fire(t Trigger, reason string) {
 func (d *Daemon) order(do func()) {
 	select {
 	case d.orders <- do:
+	case <-d.ending:
 	case <-d.done:
 	}
 }
@@ -483,6 +487,12 @@ func (d *Daemon) Quit() {
 
 // Stop stops the turn under way and ends the daemon; the second time it hurries.
 func (d *Daemon) Stop() {
+	select {
+	case <-d.ending: // a command of on_usr1 or on_usr2 may have kept it
+		d.Hurry()
+		return
+	default:
+	}
 	d.order(func() {
 		if d.state == StateStopping {
 			d.Hurry()
@@ -526,8 +536,13 @@ func (d *Daemon) User2() {
 	})
 }
 
-// hook runs a command beside the turns, one of each kind at a time.
+// hook runs a command beside the turns, one of each kind at a time. The end of the daemon
+// stops it.
 func (d *Daemon) hook(why string, command proc.Command) {
+	if d.hooked[why] {
+		d.deps.Log.Warn().Str("daemon", d.id.String()).Msg(why + " is still under way")
+		return
+	}
 	program := d.cfg.program(d.id, max(1, d.cfg.Instances))
 	fill := d.id.filler(max(1, d.cfg.Instances))
 	program.Command = make(proc.Command, len(command))
@@ -539,12 +554,24 @@ func (d *Daemon) hook(why string, command proc.Command) {
 		d.deps.Log.Warn().Err(err).Str("daemon", d.id.String()).Msg("cannot run " + why)
 		return
 	}
+	d.hooked[why] = true
+	ladder := d.cfg.Stop.ladder()
+	ctx, over := context.WithCancel(context.Background())
 	d.hooks.Go(func() {
-		r, err := runner.Run(context.Background(), d.deps.Host, runner.Unit{
+		select {
+		case <-d.ending:
+			over()
+		case <-ctx.Done():
+		}
+	})
+	d.hooks.Go(func() {
+		defer d.order(func() { delete(d.hooked, why) })
+		defer over()
+		r, err := runner.Run(ctx, d.deps.Host, runner.Unit{
 			Command: spec.Argv, Dir: spec.Dir, Env: spec.Env, User: spec.User, Umask: spec.Umask,
-			Output: d.logs.output, MaxOutput: -1, TimeLimit: hookLimit, Hurry: d.hurry,
+			Output: d.logs.output, MaxOutput: -1, TimeLimit: hookLimit, Ladder: ladder, Hurry: d.hurry,
 		})
-		if err == nil && r.Outcome != runner.Success {
+		if err == nil && r.Outcome != runner.Success && r.Outcome != runner.Cancelled {
 			err = fmt.Errorf("it ended with %s", r.Reason)
 		}
 		if err != nil {
@@ -572,7 +599,7 @@ func (d *Daemon) Reload() {
 		d.tellReload(err)
 		if d.state == StateWaiting && d.fresh != nil {
 			d.renew()
-			d.plan(d.pace.next(time.Now(), d.known.failures))
+			d.plan(d.pace.again(time.Now(), d.known.failures))
 			d.tellState("")
 		}
 	})
