@@ -42,7 +42,9 @@ func TestTenThousandConnections(t *testing.T) {
 				_, _ = crowd[i].Write([]byte("x")) // who is given up for another is no harm
 			}
 		}
-		response, err := client.Get(v.url + "backup")
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, v.url+"backup", http.NoBody)
+		check(t, err)
+		response, err := client.Do(request)
 		if err != nil {
 			t.Fatalf("ping %d of 50: %v", n+1, err)
 		}

@@ -217,3 +217,12 @@ func readPID(f *os.File) int {
 	}
 	return pid
 }
+
+// PidfilePath returns the path of a daemon's pidfile.
+func (c Config) PidfilePath(id ID, stateDir string) string {
+	dir := c.RunDir
+	if dir == "" {
+		dir = filepath.Join(stateDir, "run")
+	}
+	return filepath.Join(dir, id.String()+".pid")
+}

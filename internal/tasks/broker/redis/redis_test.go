@@ -23,15 +23,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // startServer starts a redis-server and returns its URL.
 func startServer(tb testing.TB) string {
 	tb.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	if err := listener.Close(); err != nil {
-		tb.Fatal(err)
-	}
-	server := exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", tb.TempDir())
+	_, port, _ := net.SplitHostPort(freeAddress(tb))
+	server := exec.CommandContext(context.WithoutCancel(tb.Context()), "redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", tb.TempDir())
 	server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := server.Start(); err != nil {
 		tb.Fatal(err)
@@ -50,6 +43,20 @@ func startServer(tb testing.TB) string {
 		}
 	}
 	return "redis://127.0.0.1:" + port
+}
+
+// freeAddress returns an address on which nobody listens.
+func freeAddress(tb testing.TB) string {
+	tb.Helper()
+	var config net.ListenConfig
+	listener, err := config.Listen(tb.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := listener.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	return listener.Addr().String()
 }
 
 func open(tb testing.TB, url, prefix string) *Broker {
@@ -81,15 +88,7 @@ func TestConformance(t *testing.T) {
 
 // TestServerComesBack: a broker that is away says so and is there again by itself.
 func TestServerComesBack(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
-	b := open(t, "redis://"+address+"?max_retries=-1&dial_timeout=1s", "{x}")
+	b := open(t, "redis://"+freeAddress(t)+"?max_retries=-1&dial_timeout=1s", "{x}")
 	m := broker.Message{ID: "x", Type: "a", RunAt: time.Now(), Body: []byte("x")}
 	if err := b.Push(t.Context(), []broker.Message{m}); err == nil || !strings.Contains(err.Error(), "cannot queue tasks: ") {
 		t.Errorf("nobody is there, and: %v", err)
