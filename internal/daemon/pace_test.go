@@ -171,3 +171,36 @@ func TestReloadedPace(t *testing.T) {
 		t.Errorf("the next turn is %s after the last", got)
 	}
 }
+
+// TestAgain: a pace that is renewed while it waits puts the turn off no further, however
+// often that happens.
+func TestAgain(t *testing.T) {
+	now := time.Now()
+	for name, c := range map[string]struct {
+		section  Section
+		failures int
+		want     time.Duration // since the end of the turn, which took a second
+	}{
+		"sleep":     {every(10*time.Second, 0), 0, 9 * time.Second},
+		"min_sleep": {every(0, time.Hour), 0, time.Hour},
+		"backoff":   {Section{Backoff: launch.Backoff{Initial: unit.Duration(time.Minute), Factor: 1, Max: unit.Duration(time.Minute)}}, 1, time.Minute},
+	} {
+		p := newPace(c.section)
+		p.first(now, time.Time{})
+		p.begin()
+		over := now.Add(time.Second)
+		p.next(over, c.failures)
+		for later := range 5 {
+			p = p.renewed(c.section)
+			if got := p.again(over.Add(time.Duration(later)*time.Minute), c.failures).Sub(over); got != c.want {
+				t.Errorf("%s: after %d reloads the next turn is %v after the last, want %v", name, later+1, got, c.want)
+			}
+		}
+	}
+	p := scheduled(t, nil)
+	p.first(now, time.Time{})
+	p = p.renewed(every(time.Hour, time.Hour))
+	if got := p.again(now, 0); !got.Equal(now) {
+		t.Errorf("a first turn that does not wait for a schedule any more begins after %v", got.Sub(now))
+	}
+}
