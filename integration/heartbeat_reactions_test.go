@@ -62,7 +62,7 @@ period = "1h"
 	wantNothing(t, s)
 }
 
-// TestReactionKills: kill ends the client at once, and nobody who has got its pid since.
+// TestReactionKills: the signal KILL ends the client at once.
 func TestReactionKills(t *testing.T) {
 	t.Parallel()
 	s := harness.New(t)
