@@ -3,6 +3,7 @@ package heartbeat
 import (
 	"cmp"
 	"context"
+	"errors"
 	"time"
 
 	"procops/internal/fault"
@@ -99,9 +100,9 @@ func (l *List) saveSign(tx *store.Tx, h Heartbeat, b Beat, run string) (number i
 
 // expect finds the heartbeat, or attaches it if create says so.
 func (l *List) expect(tx *store.Tx, name string, create bool) (h Heartbeat, created bool, err error) {
-	h, _, known, err := l.find(tx, name)
+	h, r, known, err := l.find(tx, name)
 	if err != nil || known {
-		return h, false, err
+		return h, false, errors.Join(err, r.broken)
 	}
 	if !create {
 		return h, false, l.notFound(tx, name)

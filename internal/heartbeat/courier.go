@@ -87,11 +87,8 @@ func (c *courier) send(ctx context.Context, d addressed) bool {
 // carry delivers an alert. It counts as delivered when the reactions have ended,
 // however they have; when the monitor ends meanwhile, the next one delivers it again.
 func (c *courier) carry(ctx context.Context, d addressed) {
-	c.reactor.react(ctx, d.heartbeat, d.delivery)
-	if ctx.Err() == nil {
-		if err := c.list.delivered(ctx, []int64{d.id}); err != nil {
-			c.reactor.deps.Log.Error().Err(err).Str("heartbeat", d.Name).Msg("an alert will be delivered again")
-		}
+	if err := c.bring(ctx, d); err != nil && ctx.Err() == nil {
+		c.reactor.deps.Log.Error().Err(err).Str("heartbeat", d.Name).Msg("an alert will be delivered again")
 	}
 	c.mu.Lock()
 	delete(c.busy, d.Name)
@@ -101,6 +98,19 @@ func (c *courier) carry(ctx context.Context, d addressed) {
 	case c.done <- struct{}{}:
 	default:
 	}
+}
+
+func (c *courier) bring(ctx context.Context, d addressed) error {
+	// Since it was read the courier before this one may have delivered it.
+	open, err := c.list.isOpen(ctx, d.id)
+	if err != nil || !open {
+		return err
+	}
+	c.reactor.react(ctx, d.heartbeat, d.delivery)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return c.list.delivered(ctx, []int64{d.id})
 }
 
 func (c *courier) wait() { c.workers.Wait() }
@@ -116,7 +126,7 @@ func (l *List) openAlerts(ctx context.Context, after int64) (open []addressed, e
 		for _, d := range found {
 			r, err := loadOne(tx, d.Name)
 			if err != nil {
-				r = row{name: d.Name} // what is broken can still be told of
+				return err
 			}
 			h := l.heartbeat(r)
 			if h.Last != nil {
@@ -125,6 +135,14 @@ func (l *List) openAlerts(ctx context.Context, after int64) (open []addressed, e
 			open = append(open, addressed{d, h})
 		}
 		return nil
+	})
+	return open, err
+}
+
+func (l *List) isOpen(ctx context.Context, alert int64) (open bool, err error) {
+	err = l.store.View(ctx, func(tx *store.Tx) error {
+		open, err = alertIsOpen(tx, alert)
+		return err
 	})
 	return open, err
 }

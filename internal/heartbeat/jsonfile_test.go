@@ -425,6 +425,38 @@ func TestMinIntervalSeesTheFile(t *testing.T) {
 	wantFault(t, err, fault.Conflict)
 }
 
+// TestBeatInAFileFromBeforeAPause: a beat that nobody has looked at yet is no reason to
+// end a pause, nor to be late after it.
+func TestBeatInAFileFromBeforeAPause(t *testing.T) {
+	dir := t.TempDir()
+	w := newWorld(t, Config{Storage: dir, Heartbeats: map[string]Target{"a": hourly(), "b": hourly()}})
+	for _, name := range []string{"a", "b"} {
+		put(t, dir, name, fmt.Sprintf(`{"timestamp":%d}`, noon))
+	}
+	w.pass(Deps{})
+	w.clock.move(20 * time.Minute)
+	for _, name := range []string{"a", "b"} {
+		put(t, dir, name, fmt.Sprintf(`{"timestamp":%d}`, noon+1200))
+	}
+	w.clock.move(10 * time.Second)
+	w.must(w.Pause(t.Context(), "a", time.Time{}))
+	_, err := w.Ping(t.Context(), "b", Ping{Kind: PingStart})
+	w.must(err)
+	w.watchFor(time.Hour)
+	if a, b := w.state("a"), w.state("b"); a != StatePaused || b == StateUp {
+		t.Errorf("a is %s, b is %s", a, b)
+	}
+	w.must(w.Resume(t.Context(), "a"))
+	w.watchFor(2 * time.Hour)
+	if got := w.state("a"); got != StateNew || strings.Contains(w.alerts(), " a") {
+		t.Errorf("a is %s, alerts %q", got, w.alerts())
+	}
+	put(t, dir, "a", fmt.Sprintf(`{"timestamp":%d}`, w.clock.read().Unix()))
+	if k := w.knockOne("a"); k.Status != OK {
+		t.Errorf("the knock found %s %q", k.Status, k.Message)
+	}
+}
+
 func TestNamesThatAreNotInTheListReadNoFile(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, "x", fmt.Sprintf(`{"timestamp":%d}`, noon))

@@ -58,9 +58,7 @@ func (l *List) knock(tx *store.Tx, name string) (Knock, error) {
 	}
 	k := Knock{Time: tx.Now(), Before: r.status, Heartbeat: h}
 	k.Status, k.Message = h.Status(tx.Now())
-	if err := l.askRun(tx, &k); err != nil {
-		return Knock{}, err
-	}
+	l.askRun(tx, &k)
 	if err := l.note(tx, &k); err != nil {
 		return Knock{}, err
 	}
@@ -68,14 +66,14 @@ func (l *List) knock(tx *store.Tx, name string) (Knock, error) {
 }
 
 // askRun lets the newest run of a wrapped command say what it knows better.
-func (l *List) askRun(tx *store.Tx, k *Knock) (err error) {
+func (l *List) askRun(tx *store.Tx, k *Knock) {
+	var err error
 	if k.Run, err = l.newestRun(tx, k.Heartbeat.Name); err != nil {
-		return err
+		k.Status, k.Message = Unknown, err.Error() // it keeps no other from being knocked at
 	}
 	if k.Run != nil && k.Run.State == RunLost && !k.Run.before(k.Heartbeat.Last) {
 		k.Status, k.Message = Critical, "its last run was cut off: procops and the command are gone"
 	}
-	return nil
 }
 
 // note records what a knock has found.

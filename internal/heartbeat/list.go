@@ -2,6 +2,7 @@ package heartbeat
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -39,7 +40,7 @@ type Heartbeat struct {
 	life     life
 	pulse    time.Time // when the monitor is to knock; zero: at once
 	expected expectation
-	broken   error    // why nothing can be expected of it
+	broken   error    // why nothing can be expected of it: a damaged record, or an unknown time zone
 	file     jsonFile // where else its last beat is
 	unread   error    // why that cannot be read
 }
@@ -230,6 +231,7 @@ func (l *List) heartbeat(r row) Heartbeat {
 		h.State, h.life.state = StateNew, StateNew
 	}
 	h.expected, h.broken = l.expectation(target)
+	h.broken = errors.Join(r.broken, h.broken)
 	return h
 }
 

@@ -61,10 +61,18 @@ func (l *List) keep(tx *store.Tx, h Heartbeat, t *turn) error {
 }
 
 // heed has a beat count that the life has not heard of, because it stands in a file.
+// One from before a pause, its end or the start of the run under way ends none of them.
 func (h Heartbeat) heed(t *turn) error {
 	b := h.Last
 	if h.file == "" || b == nil || b.Outcome == Bad || !b.Time.After(t.base) {
 		return nil
+	}
+	switch t.state {
+	case StateNew, StatePaused, StateStarted:
+		if b.Time.Before(t.since) {
+			return nil
+		}
+	case StateUp, StateLate, StateDown: // they are as old as what was known then
 	}
 	if err := t.pass(b.Time); err != nil {
 		return err

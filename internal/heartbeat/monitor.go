@@ -251,11 +251,11 @@ func (l *List) resume(tx *store.Tx) error {
 }
 
 // expectAnew has a heartbeat that is late, or overruns, be expected anew.
-func (l *List) expectAnew(tx *store.Tx, r dueRow) error {
-	if r.err != nil {
-		return nil //nolint:nilerr // the knock will tell
+func (l *List) expectAnew(tx *store.Tx, r row) error {
+	if r.broken != nil {
+		return nil // the knock will tell
 	}
-	h := l.heartbeat(r.row)
+	h := l.heartbeat(r)
 	t := turn{life: h.life, expected: h.expected}
 	if at := t.deadline(); at.IsZero() || !at.Before(tx.Now()) || t.state == StatePaused || t.state == StateDown {
 		return nil
@@ -299,15 +299,15 @@ func (l *List) knockDue(tx *store.Tx, limit int) (knocks []Knock, err error) {
 // knockRow knocks at a heartbeat that is due, and sets its next time; known is false
 // if it is not in the list. A row that cannot be read is unknown and keeps nothing
 // else from being knocked at.
-func (l *List) knockRow(tx *store.Tx, r dueRow, wrapped bool, k *Knock) (known bool, err error) {
+func (l *List) knockRow(tx *store.Tx, r row, wrapped bool, k *Knock) (known bool, err error) {
 	if _, declared := l.cfg.Heartbeats[r.name]; !declared && !r.attached {
 		return false, setDue(tx, r.name, time.Time{}, time.Time{})
 	}
-	h := l.withFile(tx, l.heartbeat(r.row))
+	h := l.withFile(tx, l.heartbeat(r))
 	h.pulse = tx.Now().Add(h.expected.pulse)
 	k.Heartbeat = h
 	t := turn{life: h.life, expected: h.expected}
-	broken := h.why(r.err)
+	broken := h.why()
 	if broken == nil {
 		broken = errors.Join(h.heed(&t), t.pass(tx.Now()))
 	}
@@ -317,19 +317,13 @@ func (l *List) knockRow(tx *store.Tx, r dueRow, wrapped bool, k *Knock) (known b
 	}
 	k.Status, k.Message = h.judge(t.life, tx.Now())
 	if wrapped {
-		if err := l.askRun(tx, k); err != nil {
-			return false, err
-		}
+		l.askRun(tx, k)
 	}
 	return true, errors.Join(l.note(tx, k), l.keep(tx, h, &t))
 }
 
-// why returns why nobody can say how a heartbeat is; nil if somebody can. unread is
-// why its row cannot be read.
-func (h Heartbeat) why(unread error) error {
-	if unread != nil {
-		return unread
-	}
+// why returns why nobody can say how a heartbeat is; nil if somebody can.
+func (h Heartbeat) why() error {
 	if h.broken != nil {
 		return h.broken
 	}

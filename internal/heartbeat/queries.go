@@ -23,22 +23,25 @@ type row struct {
 	uuid      string
 	life      life
 	pulse     time.Time // when it is to be knocked at; zero: at once
+	broken    error     // why the rest cannot be read: there is only what was read before
 }
 
 const selectRow = `SELECT name, attached_at IS NOT NULL, target, status, coalesced,
 	number, beat_time, uptime, memory, pid, outcome, message, data,
 	uuid, state, since, base, armed, started, run, failures, alerted, next, until, pulse FROM heartbeats`
 
-func loadAll(tx *store.Tx) (rows []row, err error) {
-	found, err := tx.Query(selectRow + " ORDER BY name")
+func loadAll(tx *store.Tx) ([]row, error) { return queryRows(tx, selectRow+" ORDER BY name") }
+
+func queryRows(tx *store.Tx, query string, args ...any) (rows []row, err error) {
+	found, err := tx.Query(query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the heartbeats: %w", err)
 	}
 	defer func() { _ = found.Close() }()
 	for found.Next() {
-		r, err := scanRow(found)
-		if err != nil {
-			return nil, err
+		r := scanRow(found)
+		if r.name == "" {
+			return nil, r.broken // there is not even a name to blame
 		}
 		rows = append(rows, r)
 	}
@@ -47,16 +50,21 @@ func loadAll(tx *store.Tx) (rows []row, err error) {
 
 // loadOne reads the row of a name; without one it returns that name alone.
 func loadOne(tx *store.Tx, name string) (row, error) {
-	r, err := scanRow(tx.QueryRow(selectRow+" WHERE name = ?", name))
-	if errors.Is(err, sql.ErrNoRows) {
+	r := scanRow(tx.QueryRow(selectRow+" WHERE name = ?", name))
+	if errors.Is(r.broken, sql.ErrNoRows) {
 		return row{name: name}, nil
 	}
-	return r, err
+	if r.name == "" {
+		return r, r.broken
+	}
+	return r, nil
 }
 
 type scanner interface{ Scan(into ...any) error }
 
-func scanRow(from scanner) (row, error) {
+// scanRow reads a row. One that is damaged keeps none of the others from being read:
+// it has its name, and why it is broken.
+func scanRow(from scanner) row {
 	var (
 		r                                 row
 		b                                 Beat
@@ -70,25 +78,31 @@ func scanRow(from scanner) (row, error) {
 		&uuid, &f.state, (*moment)(&f.since), (*moment)(&f.base), (*moment)(&f.armed), (*moment)(&f.started), &f.run,
 		&f.failures, &f.alerted, (*moment)(&f.next), (*moment)(&f.until), (*moment)(&r.pulse))
 	if err != nil {
-		return row{}, fmt.Errorf("cannot read heartbeat: %w", err)
+		return row{name: r.name, attached: r.attached, status: r.status, broken: fmt.Errorf("cannot read heartbeat %q: %w", r.name, err)}
 	}
 	r.uuid = uuid.String
-	if err := r.readTarget(target); err != nil {
-		return r, err
-	}
+	r.broken = errors.Join(r.readTarget(target), f.check(r.name))
 	if !beatTime.Valid {
-		return r, nil
+		return r
 	}
 	b.Time = time.UnixMicro(beatTime.Int64)
 	b.Client = Client{PID: int(process.Int64), Uptime: micros(uptime.Int64), Memory: memory.Int64}
 	b.Outcome, b.Message = Outcome(outcome.String), message.String
 	if data.Valid {
 		if err := json.Unmarshal([]byte(data.String), &b.Data); err != nil {
-			return r, fmt.Errorf("cannot read the data of heartbeat %q: %w", r.name, err)
+			r.broken = errors.Join(r.broken, fmt.Errorf("cannot read the data of heartbeat %q: %w", r.name, err))
 		}
 	}
 	r.last = &b
-	return r, nil
+	return r
+}
+
+// check reports a state that there is not.
+func (f life) check(name string) error {
+	if f.state == "" || slices.Contains(States(), f.state) {
+		return nil
+	}
+	return fmt.Errorf("cannot read heartbeat %q: there is no state %q", name, f.state)
 }
 
 // readTarget reads what the heartbeat was attached with; nearly all have nothing.

@@ -105,7 +105,7 @@ func shiftTimes(tx *store.Tx, by time.Duration, scheduled []string) error {
 	if err != nil {
 		return err
 	}
-	const bySchedule = "(json_extract(target, '$.schedule') IS NOT NULL OR name IN (SELECT value FROM json_each(?2)))"
+	const bySchedule = "(CASE WHEN json_valid(target) THEN json_extract(target, '$.schedule') END IS NOT NULL OR name IN (SELECT value FROM json_each(?2)))"
 	_, err = tx.Exec(`UPDATE heartbeats SET beat_time = beat_time + ?1, since = since + ?1,
 		base = CASE WHEN `+bySchedule+` THEN base ELSE base + ?1 END,
 		armed = CASE WHEN `+bySchedule+` THEN ?3 ELSE armed + ?1 END,
@@ -177,41 +177,18 @@ func nameByUUID(tx *store.Tx, id string) (name string, err error) {
 	return name, nil
 }
 
-// dueRow is a row that is due; err says why it cannot be read.
-type dueRow struct {
-	row
-
-	err error
-}
-
 // loadDue reads the rows that are due, at most limit, the longest overdue first.
-func loadDue(tx *store.Tx, limit int) ([]dueRow, error) {
-	return queryDue(tx, selectRow+" WHERE due < ? ORDER BY due LIMIT ?", tx.Now().UnixMicro(), limit)
+func loadDue(tx *store.Tx, limit int) ([]row, error) {
+	return queryRows(tx, selectRow+" WHERE due < ? ORDER BY due LIMIT ?", tx.Now().UnixMicro(), limit)
 }
 
 // loadDueByName reads the rows that are due behind a name, at most limit.
-func loadDueByName(tx *store.Tx, after string, limit int) ([]dueRow, error) {
-	return queryDue(tx, selectRow+" WHERE due < ? AND name > ? ORDER BY name LIMIT ?", tx.Now().UnixMicro(), after, limit)
-}
-
-func queryDue(tx *store.Tx, query string, args ...any) (rows []dueRow, err error) {
-	found, err := tx.Query(query, args...)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read which heartbeats are due: %w", err)
-	}
-	defer func() { _ = found.Close() }()
-	for found.Next() {
-		r, err := scanRow(found)
-		if r.name == "" {
-			return nil, err // there is not even a name to blame
-		}
-		rows = append(rows, dueRow{r, err})
-	}
-	return rows, found.Err()
+func loadDueByName(tx *store.Tx, after string, limit int) ([]row, error) {
+	return queryRows(tx, selectRow+" WHERE due < ? AND name > ? ORDER BY name LIMIT ?", tx.Now().UnixMicro(), after, limit)
 }
 
 // withRuns returns which of the heartbeats have runs of a wrapped command.
-func withRuns(tx *store.Tx, rows []dueRow) (names map[string]bool, err error) {
+func withRuns(tx *store.Tx, rows []row) (names map[string]bool, err error) {
 	all := make([]string, len(rows))
 	for i, r := range rows {
 		all[i] = r.name
@@ -255,12 +232,24 @@ func loadOpenAlerts(tx *store.Tx, after int64, limit int) (open []delivery, err 
 	defer func() { _ = found.Close() }()
 	for found.Next() {
 		var d delivery
-		if err := found.Scan(&d.id, &d.Name, &d.Alert, (*moment)(&d.Time), &d.Failures, &d.Message); err != nil {
+		err := found.Scan(&d.id, &d.Name, &d.Alert, (*moment)(&d.Time), &d.Failures, &d.Message)
+		if d.id == 0 {
 			return nil, fmt.Errorf("cannot read the alerts: %w", err)
+		}
+		if err != nil {
+			d.Message = fmt.Sprintf("cannot read the alert: %v", err) // that there is one can still be told
 		}
 		open = append(open, d)
 	}
 	return open, found.Err()
+}
+
+func alertIsOpen(tx *store.Tx, id int64) (open bool, err error) {
+	err = tx.QueryRow("SELECT EXISTS (SELECT 1 FROM heartbeat_alerts WHERE id = ? AND delivered IS NULL)", id).Scan(&open)
+	if err != nil {
+		return false, fmt.Errorf("cannot read the alerts: %w", err)
+	}
+	return open, nil
 }
 
 func saveDelivered(tx *store.Tx, ids []int64) error {

@@ -49,7 +49,7 @@ func Worst(statuses ...Status) Status {
 // Status returns what a knock at a time would find, and why, but for the runs of
 // a wrapped command.
 func (h Heartbeat) Status(now time.Time) (Status, string) {
-	if err := h.why(nil); err != nil {
+	if err := h.why(); err != nil {
 		return Unknown, err.Error()
 	}
 	t := turn{life: h.life, expected: h.expected}
