@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"procops/internal/fault"
@@ -69,6 +70,15 @@ func (l *List) Beat(ctx context.Context, name string, s Sign) (receipt Receipt, 
 	return receipt, err
 }
 
+// messageKept is how many bytes of a client's message are kept. Commands get it in
+// their environment, where the kernel allows 128 kB for each variable.
+const messageKept = 10_000
+
+// shortened returns the beginning of a text, and no more than limit bytes of it.
+func shortened(text string, limit int) string {
+	return strings.ToValidUTF8(text[:min(len(text), limit)], "")
+}
+
 func (l *List) beat(tx *store.Tx, name string, s Sign) (Receipt, error) {
 	h, created, err := l.expect(tx, name, s.Create)
 	if err != nil {
@@ -76,7 +86,7 @@ func (l *List) beat(tx *store.Tx, name string, s Sign) (Receipt, error) {
 	}
 	b := Beat{Time: tx.Now(), Client: s.Client, Outcome: Good, Data: s.Data}
 	if s.Failed {
-		b.Outcome, b.Message = Bad, cmp.Or(s.Why, saidFailed)
+		b.Outcome, b.Message = Bad, cmp.Or(shortened(s.Why, messageKept), saidFailed)
 	}
 	if b.Outcome == Good && h.tooFast(tx.Now()) {
 		return l.tooFast(tx, h)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -205,6 +206,11 @@ func TestBeatOfAFailure(t *testing.T) {
 		if k := w.knockOne("a"); k.Status != Critical || k.Message != want {
 			t.Errorf("%s %q, want %q", k.Status, k.Message, want)
 		}
+	}
+	_, err := w.Beat(t.Context(), "a", Sign{Failed: true, Why: strings.Repeat("é", 100_000)})
+	w.must(err)
+	if k := w.knockOne("a"); k.Message != strings.Repeat("é", messageKept/2)+", 0s ago" {
+		t.Errorf("%d bytes of a message are kept", len(k.Message))
 	}
 	w.clock.move(time.Hour)
 	w.beat("a")

@@ -24,14 +24,15 @@ type courier struct {
 	done    chan struct{} // holds one sign when a reaction has ended
 	workers sync.WaitGroup
 
-	mu   sync.Mutex
-	busy map[string]bool // heartbeats with an alert on its way
+	mu      sync.Mutex
+	busy    map[string]bool // heartbeats with an alert on its way
+	brought map[int64]bool  // alerts of which it could not be recorded yet that they are delivered
 }
 
 func newCourier(l *List, deps Deps) *courier {
 	return &courier{
 		list: l, reactor: reactor{list: l, deps: deps},
-		free: make(chan struct{}, couriers), done: make(chan struct{}, 1), busy: map[string]bool{},
+		free: make(chan struct{}, couriers), done: make(chan struct{}, 1), busy: map[string]bool{}, brought: map[int64]bool{},
 	}
 }
 
@@ -88,7 +89,7 @@ func (c *courier) send(ctx context.Context, d addressed) bool {
 // however they have; when the monitor ends meanwhile, the next one delivers it again.
 func (c *courier) carry(ctx context.Context, d addressed) {
 	if err := c.bring(ctx, d); err != nil && ctx.Err() == nil {
-		c.reactor.deps.Log.Error().Err(err).Str("heartbeat", d.Name).Msg("an alert will be delivered again")
+		c.reactor.deps.Log.Debug().Err(err).Str("heartbeat", d.Name).Msg("cannot record that an alert is delivered; it is tried again")
 	}
 	c.mu.Lock()
 	delete(c.busy, d.Name)
@@ -106,11 +107,31 @@ func (c *courier) bring(ctx context.Context, d addressed) error {
 	if err != nil || !open {
 		return err
 	}
-	c.reactor.react(ctx, d.heartbeat, d.delivery)
-	if ctx.Err() != nil {
-		return nil
+	if !c.isBrought(d.id) {
+		c.reactor.react(ctx, d.heartbeat, d.delivery)
+		if ctx.Err() != nil {
+			return nil
+		}
 	}
-	return c.list.delivered(ctx, []int64{d.id})
+	err = c.list.delivered(ctx, []int64{d.id})
+	c.noteBrought(d.id, err != nil)
+	return err
+}
+
+// isBrought reports whether an alert was delivered and only the record of that is missing,
+// because the disk is full or the like: nobody is told a second time for that.
+func (c *courier) isBrought(alert int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.brought[alert]
+}
+
+func (c *courier) noteBrought(alert int64, unrecorded bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if delete(c.brought, alert); unrecorded {
+		c.brought[alert] = true
+	}
 }
 
 func (c *courier) wait() { c.workers.Wait() }

@@ -209,7 +209,7 @@ func number(fields map[string]json.RawMessage, name string) (n float64, given bo
 	n, err = strconv.ParseFloat(text, 64)
 	// ParseFloat also knows infinities and hexadecimal numbers.
 	if err != nil || strings.Trim(text, "+-.0123456789eE") != "" {
-		return 0, false, fmt.Errorf("its %s is %s, want a number", name, raw[:min(len(raw), shownOfField)])
+		return 0, false, fmt.Errorf("its %s is %s, want a number", name, shortened(string(raw), shownOfField))
 	}
 	return n, true, nil
 }

@@ -71,6 +71,7 @@ func TestParseBeat(t *testing.T) {
 		{`{"timestamp":"0x10"}`, Beat{}, `its timestamp is "0x10", want a number`},
 		{`{"timestamp":"inf"}`, Beat{}, `its timestamp is "inf", want a number`},
 		{`{"timestamp":1e999}`, Beat{}, `its timestamp is 1e999, want a number`},
+		{`{"timestamp":"` + strings.Repeat("é", 40) + `"}`, Beat{}, `its timestamp is "` + strings.Repeat("é", 15) + `, want a number`},
 		{`{"timestamp":true}`, Beat{}, `its timestamp is true, want a number`},
 		{`{"timestamp":[` + strings.Repeat("1,", 90) + `1]}`, Beat{}, `its timestamp is [` + strings.Repeat("1,", 15) + `1, want a number`},
 		{`{"timestamp":1,"uptime":{}}`, Beat{}, `its uptime is {}, want a number`},

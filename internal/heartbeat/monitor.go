@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"time"
 
@@ -23,6 +24,8 @@ const (
 	leastPatience = 30 * time.Second
 	// unwatchPatience is how long the end of a monitor waits for the state.
 	unwatchPatience = 5 * time.Second
+	// complaintPause is the time between two records in the log of the same trouble.
+	complaintPause = time.Minute
 	// oncePatience is the same for passes that something else, such as cron, makes.
 	oncePatience = time.Hour
 )
@@ -74,10 +77,10 @@ func (l *List) Monitor(ctx context.Context, deps Deps, opt MonitorOptions) (last
 			if ctx.Err() != nil {
 				return last, nil
 			}
-			deps.Log.Error().Err(err).Msg("cannot knock at the heartbeats; it is tried again")
+			m.complain(err, "cannot knock at the heartbeats; it is tried again")
 		}
 		if err := m.courier.deliver(ctx); err != nil && ctx.Err() == nil {
-			deps.Log.Error().Err(err).Msg("cannot read the alerts; it is tried again")
+			m.complain(err, "cannot read the alerts; it is tried again")
 		}
 		if !m.sleep(ctx) {
 			return last, nil
@@ -90,13 +93,25 @@ type monitor struct {
 	list    *List
 	opt     MonitorOptions
 	courier *courier
+	said    map[string]time.Time // complaints
+}
+
+// complain logs an error, but the same one no more often than complaintPause: a disk
+// that is full for a night would fill the log, and with it what it has left.
+func (m *monitor) complain(err error, message string) {
+	now := time.Now()
+	if text := message + err.Error(); now.Sub(m.said[text]) >= complaintPause {
+		m.said[text] = now
+		m.courier.reactor.deps.Log.Error().Err(err).Msg(message)
+	}
+	maps.DeleteFunc(m.said, func(_ string, at time.Time) bool { return now.Sub(at) >= complaintPause })
 }
 
 func newMonitor(ctx context.Context, l *List, deps Deps, opt MonitorOptions) (*monitor, error) {
 	if err := l.store.Update(ctx, letLogGrow); err != nil {
 		return nil, err
 	}
-	return &monitor{list: l, opt: opt, courier: newCourier(l, deps)}, nil
+	return &monitor{list: l, opt: opt, courier: newCourier(l, deps), said: map[string]time.Time{}}, nil
 }
 
 func (m *monitor) once(ctx context.Context) (PassReport, error) {

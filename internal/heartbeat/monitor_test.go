@@ -1,6 +1,7 @@
 package heartbeat
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -459,6 +461,46 @@ func TestAlertIsDeliveredOnce(t *testing.T) {
 	if got := did.String(); got != "told" {
 		t.Errorf("did %q", got)
 	}
+}
+
+// TestDeliveryThatCannotBeRecorded has the disk be full after an alert was delivered: it
+// is not delivered again with each pass.
+func TestDeliveryThatCannotBeRecorded(t *testing.T) {
+	w := newWorld(t, Config{Heartbeats: map[string]Target{"a": {OnAttack: []Reaction{{Task: "mail"}}}}})
+	w.pass(Deps{})
+	_, err := w.Beat(t.Context(), "a", Sign{Failed: true})
+	w.must(err)
+	w.exec("CREATE TRIGGER full BEFORE UPDATE ON heartbeat_alerts BEGIN SELECT RAISE(ABORT, 'the disk is full'); END")
+	var did heard
+	c := newCourier(w.List, Deps{PushTask: func(context.Context, string, []byte) error { did.note("told"); return nil }})
+	for pass := range 4 {
+		if pass == 2 {
+			w.exec("DROP TRIGGER full")
+		}
+		w.must(c.deliver(t.Context()))
+		c.wait()
+	}
+	open, err := w.openAlerts(t.Context(), 0)
+	w.must(err)
+	if got := did.String(); got != "told" || len(open) != 0 || len(c.brought) != 0 {
+		t.Errorf("did %q; open are %v, not recorded %v", got, open, c.brought)
+	}
+}
+
+// TestTheSameComplaintIsMadeOnce a minute.
+func TestTheSameComplaintIsMadeOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		m := &monitor{courier: newCourier(nil, Deps{Log: zerolog.New(&log)}), said: map[string]time.Time{}}
+		for range 121 {
+			m.complain(errors.New("the disk is full"), "cannot knock")
+			time.Sleep(time.Second)
+		}
+		m.complain(errors.New("it is locked"), "cannot knock")
+		if n, all := strings.Count(log.String(), "full"), strings.Count(log.String(), "\n"); n != 3 || all != 4 {
+			t.Errorf("%d of %d:\n%s", n, all, log.String())
+		}
+	})
 }
 
 // TestPauseAndResume goes the way of an operator.

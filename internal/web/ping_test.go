@@ -361,10 +361,13 @@ func TestPingTrouble(t *testing.T) {
 		l.mu.Lock()
 		l.broken = c.err
 		l.mu.Unlock()
-		for _, path := range []string{"/ping/" + testUUID, "/ping/" + testKey + "/backup"} {
+		for _, path := range []string{"/ping/" + testUUID, "/ping/" + testKey + "/backup", "/ping/" + testKey + "/backup"} {
 			if r := s.get(t, path); r.code != c.code || r.body != c.body {
 				t.Errorf("%s: %+v", path, r)
 			}
 		}
+	}
+	if n := strings.Count(s.log.text(), "the disk is full"); n != 2 { // one to find it, one to record the ping
+		t.Errorf("the log has the trouble %d times:\n%s", n, s.log.text())
 	}
 }

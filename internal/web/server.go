@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +37,7 @@ type Server struct {
 	log        zerolog.Logger
 	build      string
 	stats      stats
+	troubles   troubles
 	pool       atomic.Pointer[pool] // nil before Serve
 	// readers of the whole list: one at a time, so that nobody makes work for the
 	// database by asking often.
@@ -212,9 +214,32 @@ func (s *Server) all(ctx context.Context, tags ...string) ([]heartbeat.Heartbeat
 // troubled answers when the state cannot be read or written. What exactly is the
 // matter is for the log; what is confidential in it stays out of it.
 func (s *Server) troubled(w http.ResponseWriter, err error, what string, confidential ...string) answer {
-	s.log.Error().Str(zerolog.ErrorFieldName, s.redact(err.Error(), confidential...)).Msg(what)
+	if text := s.redact(err.Error(), confidential...); s.troubles.isNews(what + text) {
+		s.log.Error().Str(zerolog.ErrorFieldName, text).Msg(what)
+	}
 	w.Header().Set("Retry-After", "10")
 	return words(http.StatusServiceUnavailable, what)
+}
+
+// troubles keep the log from having the same trouble again for each request.
+type troubles struct {
+	mu   sync.Mutex
+	text string // of the last one that was logged
+	at   time.Time
+}
+
+// troublePause is the time between two records in the log of the same trouble.
+const troublePause = 10 * time.Second
+
+// isNews reports whether a text was not logged just now.
+func (t *troubles) isNews(text string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if text == t.text && time.Since(t.at) < troublePause {
+		return false
+	}
+	t.text, t.at = text, time.Now()
+	return true
 }
 
 // redact takes the secrets out of a text.
