@@ -401,6 +401,15 @@ func TestReactions(t *testing.T) {
 	}
 }
 
+// TestTalkativeCommand: what a command writes is kept nowhere, however much it is.
+func TestTalkativeCommand(t *testing.T) {
+	w := newWorld(t, Config{})
+	r := reactor{list: w.List, deps: Deps{Host: newHost(t)}}
+	if err := r.exec(t.Context(), proc.Command{"/bin/sh", "-c", "head -c 20000000 /dev/zero"}, delivery{Name: "a"}); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestSignalMissesNobodyElse has a pid that belongs to another process by now.
 func TestSignalMissesNobodyElse(t *testing.T) {
 	h := Heartbeat{Last: &Beat{Time: time.Now(), Client: Client{PID: os.Getpid(), Uptime: time.Hour * 10000}}}

@@ -173,6 +173,7 @@ func (r *reactor) exec(ctx context.Context, command proc.Command, d delivery) er
 	result, err := runner.Run(ctx, r.deps.Host, runner.Unit{
 		Command: command, Env: launch.MergeEnv(append(slices.Clip(r.deps.Env), d.env()...)),
 		Input: bytes.NewReader(input), Hurry: ctx.Done(),
+		MaxOutput: -1, // nobody reads it
 	})
 	switch {
 	case err != nil:
