@@ -134,16 +134,28 @@ func (e expectation) late(l life) time.Time {
 // down returns when a heartbeat is down.
 func (e expectation) down(l life) time.Time { return e.outside(e.late(l).Add(e.span())) }
 
-// overrun returns when the run under way takes too long; zero: never.
+// overrun returns when the run under way takes too long; zero: never. Runs that begin
+// one after the other, of which none ends well, do not put that off for ever: the first
+// of them is too long then, and the next good beat is overdue.
 func (e expectation) overrun(l life) time.Time {
 	if e.maxRuntime <= 0 || l.started.IsZero() {
 		return time.Time{}
 	}
 	at := l.started.Add(e.maxRuntime)
+	if first := later(l.since.Add(e.maxRuntime), e.down(l)); first.Before(at) && !l.since.IsZero() {
+		at = first
+	}
 	if at.Before(l.armed) {
 		at = l.armed
 	}
 	return e.outside(at)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 // anew returns when a heartbeat is late that nobody has watched until now: one with

@@ -71,9 +71,16 @@ func (l *List) askRun(tx *store.Tx, k *Knock) {
 	if k.Run, err = l.newestRun(tx, k.Heartbeat.Name); err != nil {
 		k.Status, k.Message = Unknown, err.Error() // it keeps no other from being knocked at
 	}
-	if k.Run != nil && k.Run.State == RunLost && !k.Run.before(k.Heartbeat.Last) {
-		k.Status, k.Message = Critical, "its last run was cut off: procops and the command are gone"
+	if k.isCutOff() {
+		k.Status, k.Message = Critical, cutOffText
 	}
+}
+
+const cutOffText = "its last run was cut off: procops and the command are gone"
+
+// isCutOff reports whether the last that was heard is a run that nobody can end any more.
+func (k *Knock) isCutOff() bool {
+	return k.Run != nil && k.Run.State == RunLost && !k.Run.before(k.Heartbeat.Last)
 }
 
 // note records what a knock has found.

@@ -115,6 +115,30 @@ func TestOverlappingRunsAreToldApart(t *testing.T) {
 	l.want("0 started, 40 down, 40 !down")
 }
 
+// TestRunsThatNeverEnd has a job be started every twenty minutes, and die each time before
+// it can say so: the starts are no signs of life.
+func TestRunsThatNeverEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		beaten bool
+		want   string
+	}{
+		"from the first on": {false, "0 started, 30 down, 40 started, 70 down, 80 started, 30 !down"},
+		"after a good one":  {true, "0 up, 0 started, 70 down, 80 started, 70 !down"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLife(t, nil)
+			if c.beaten {
+				l.beat()
+			}
+			for range 5 {
+				l.must(l.begin("", l.now))
+				l.after(20 * time.Minute)
+			}
+			l.want(c.want)
+		})
+	}
+}
+
 func TestAlertAfter(t *testing.T) {
 	three := func(e *expectation) { e.alertAfter = 3 }
 	newLife(t, three).fail().fail().beat().fail().fail().fail().fail().beat().

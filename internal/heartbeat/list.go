@@ -43,6 +43,7 @@ type Heartbeat struct {
 	broken   error    // why nothing can be expected of it: a damaged record, or an unknown time zone
 	file     jsonFile // where else its last beat is
 	unread   error    // why that cannot be read
+	cutOff   bool     // this knock has found that a run is lost
 }
 
 // Attach adds a heartbeat to the list. A name that is in it already is a

@@ -91,6 +91,8 @@ func (h Heartbeat) noticeText(n notice) string {
 	switch {
 	case n.alert == AlertRecovered:
 		return "it beats again"
+	case h.cutOff && n.cause == TriggerFail:
+		return cutOffText
 	case n.cause == TriggerOverrun:
 		return "a run has not ended after " + span(h.expected.maxRuntime)
 	default:

@@ -332,7 +332,12 @@ func (l *List) knockRow(tx *store.Tx, r row, wrapped bool, k *Knock) (known bool
 	}
 	k.Status, k.Message = h.judge(t.life, tx.Now())
 	if wrapped {
-		l.askRun(tx, k)
+		if l.askRun(tx, k); k.isCutOff() && t.state == StateStarted && t.run == runName(k.Run.ID) {
+			h.cutOff = true
+			if err := t.fire(TriggerFail, tx.Now()); err != nil {
+				return false, err
+			}
+		}
 	}
 	return true, errors.Join(l.note(tx, k), l.keep(tx, h, &t))
 }

@@ -19,6 +19,7 @@ import (
 	"procops/internal/fault"
 	"procops/internal/proc"
 	"procops/internal/store"
+	"procops/internal/unit"
 )
 
 func TestRunPassesTheExitCodeOn(t *testing.T) {
@@ -480,6 +481,36 @@ func TestLostRun(t *testing.T) {
 	w.beat("job")
 	if k := w.knockOne("job"); k.Status != OK {
 		t.Errorf("after a beat: %+v", k)
+	}
+}
+
+// TestLostRunIsTold: the monitor tells that a run was cut off, once, and does not leave it
+// at a bad status.
+func TestLostRunIsTold(t *testing.T) {
+	w := newWorld(t, Config{Heartbeats: map[string]Target{"job": {Period: unit.Duration(24 * time.Hour), Pulse: minutes(1)}}})
+	w.pass(Deps{})
+	_, err := w.startRun(t.Context(), Run{Name: "job", Program: "x", Started: w.clock.now})
+	w.must(err)
+	w.watchFor(2 * time.Minute)
+	if got := w.alerts(); got != "" || w.state("job") != StateStarted {
+		t.Errorf("alerts %q, it is %s", got, w.state("job"))
+	}
+	w.exec("UPDATE heartbeat_runs SET pid_start = pid_start + 1")
+	w.watchFor(5 * time.Minute)
+	if got := w.alerts(); got != "down job" || w.state("job") != StateDown {
+		t.Errorf("alerts %q, it is %s", got, w.state("job"))
+	}
+	var message string
+	w.must(w.store.View(t.Context(), func(tx *store.Tx) error {
+		return tx.QueryRow("SELECT message FROM heartbeat_alerts").Scan(&message)
+	}))
+	if message != cutOffText {
+		t.Errorf("the alert says %q", message)
+	}
+	w.beat("job")
+	w.watchFor(time.Minute)
+	if got := w.alerts(); got != "down job, recovered job" {
+		t.Errorf("alerts %q", got)
 	}
 }
 

@@ -134,7 +134,7 @@ func (h Heartbeat) lateText() string {
 func (h Heartbeat) downText(now time.Time) string {
 	switch s := h.expected.schedule; {
 	case h.Last == nil:
-		return "a run took longer than " + span(h.expected.maxRuntime)
+		return "a run was cut off or took longer than " + span(h.expected.maxRuntime)
 	case h.Last.Outcome == Bad:
 		return fmt.Sprintf("%s, %s", h.Last.Message, ago(h.Last.Lag(now)))
 	case s != nil:
@@ -142,7 +142,7 @@ func (h Heartbeat) downText(now time.Time) string {
 	case h.Last.Lag(now) >= h.Thresholds.Critical:
 		return fmt.Sprintf("%s, critical after %s", h.age(now), span(h.Thresholds.Critical))
 	default:
-		return fmt.Sprintf("%s, but a run took longer than %s", h.age(now), span(h.expected.maxRuntime))
+		return fmt.Sprintf("%s, but a run was cut off or took longer than %s", h.age(now), span(h.expected.maxRuntime))
 	}
 }
 
