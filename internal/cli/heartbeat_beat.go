@@ -141,6 +141,9 @@ func historyCommand(io IO) *cli.Command {
 			if err != nil {
 				return err
 			}
+			if err := checkNumber(c); err != nil {
+				return err
+			}
 			filter := heartbeat.HistoryFilter{Limit: c.Int(flagNumber)}
 			if filter.Since, err = sinceOf(c); err != nil {
 				return err

@@ -67,13 +67,18 @@ func pingsCommand(io IO) *cli.Command {
 // keptFilter reads the flags that select among runs or pings.
 func keptFilter(c *cli.Context) (heartbeat.KeptFilter, error) {
 	f := heartbeat.KeptFilter{ID: c.Int64(flagID), Failed: c.Bool(flagFailed), Limit: c.Int(flagNumber)}
-	switch {
-	case f.Limit < 0:
-		return f, fault.New(fault.Usage, "%s: --%s %d is negative", commandName(c), flagNumber, f.Limit)
-	case c.IsSet(flagID) && f.ID <= 0:
+	if c.IsSet(flagID) && f.ID <= 0 {
 		return f, fault.New(fault.Usage, "%s: --%s %d: want a number from 1 on", commandName(c), flagID, f.ID)
 	}
-	return f, nil
+	return f, checkNumber(c)
+}
+
+// checkNumber refuses a flag of newestFlag that asks for less than nothing.
+func checkNumber(c *cli.Context) error {
+	if n := c.Int(flagNumber); n < 0 {
+		return fault.New(fault.Usage, "%s: --%s %d is negative", commandName(c), flagNumber, n)
+	}
+	return nil
 }
 
 func printKeptPings(c *cli.Context, io IO, name string, pings []heartbeat.KeptPing) error {

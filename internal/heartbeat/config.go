@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"procops/internal/cron"
@@ -173,7 +174,14 @@ func (c Config) Check(report func(err error, path ...string)) {
 	}
 	checkReactions(c.OnAttack, "on_attack", report)
 	checkReactions(c.OnRecovery, "on_recovery", report)
+	owners := map[string]string{} // of UUIDs
 	for _, name := range slices.Sorted(maps.Keys(c.Heartbeats)) {
-		c.Heartbeats[name].Check(func(err error, path ...string) { report(err, append([]string{name}, path...)...) })
+		target := c.Heartbeats[name]
+		target.Check(func(err error, path ...string) { report(err, append([]string{name}, path...)...) })
+		id := strings.ToLower(target.UUID)
+		if owner, taken := owners[id]; taken && id != "" {
+			report(fmt.Errorf("heartbeat %q has the same uuid: a ping would be for either", owner), name, "uuid")
+		}
+		owners[id] = name
 	}
 }

@@ -157,6 +157,8 @@ func TestConfigCheck(t *testing.T) {
 		"b": {Period: minutes(1), MinInterval: minutes(2)},
 		"c": {Tags: []string{"x", ""}},
 		"d": {Period: minutes(1), MinInterval: minutes(1)},
+		"e": {UUID: "f81d4fae-7dec-11d0-a765-00a0c91e6bf6"},
+		"f": {UUID: "F81D4FAE-7dec-11d0-a765-00a0c91e6bf6"},
 	}}
 	var got []string
 	cfg.Check(func(err error, path ...string) { got = append(got, strings.Join(path, ".")+": "+err.Error()) })
@@ -166,6 +168,7 @@ func TestConfigCheck(t *testing.T) {
 		"a.warn_after: warn_after (5m) is later than critical_after (1m)",
 		"b.min_interval: min_interval (2m) must be shorter than warn_after (1m30s)",
 		"c.tags: a tag must not be empty",
+		`f.uuid: heartbeat "e" has the same uuid: a ping would be for either`,
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("reported:\n%s", strings.Join(got, "\n"))
