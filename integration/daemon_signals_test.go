@@ -107,15 +107,13 @@ func TestDaemonSignals(t *testing.T) {
 			s := harness.New(t)
 			p := reach(t, s, c.point)
 			p.Signal(c.signal)
-			switch c.signal {
-			case syscall.SIGHUP:
+			switch {
+			case c.signal == syscall.SIGHUP:
 				harness.Eventually(t, "it has reloaded", func() bool { return len(loggedEvents(t, s, "daemon.reload")) == 1 })
-			case syscall.SIGUSR2:
+			case c.signal == syscall.SIGUSR2:
 				s.WaitFile("usr2")
-			case syscall.SIGQUIT:
-				if c.point == inTurn || c.point == inDeafTurn {
-					harness.Eventually(t, "it is about to end", func() bool { return lookAtDaemon(t, s, "report").State == "ending" })
-				}
+			case c.signal == syscall.SIGQUIT && (c.point == inTurn || c.point == inDeafTurn):
+				harness.Eventually(t, "it is about to end", func() bool { return lookAtDaemon(t, s, "report").State == "ending" })
 			}
 			if c.open {
 				openGate(s)

@@ -36,9 +36,9 @@ type turnSeen struct {
 }
 
 // lookAtDaemon returns the status of a daemon with a single instance.
-func lookAtDaemon(t *testing.T, s *harness.Sandbox, name string, more ...string) daemonSeen {
+func lookAtDaemon(t *testing.T, s *harness.Sandbox, name string) daemonSeen {
 	t.Helper()
-	r := s.Procops(append([]string{"daemon", "status", name, "--json"}, more...)...)
+	r := s.Procops("daemon", "status", name, "--json")
 	var list []daemonSeen
 	if err := json.Unmarshal([]byte(r.Stdout), &list); err != nil || len(list) != 1 {
 		t.Fatalf("%v: %s", err, r)
