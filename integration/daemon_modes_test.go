@@ -153,3 +153,17 @@ watchdog = "100s"
 	}
 	wantNothing(t, s)
 }
+
+// TestDaemonThatIsNotInTheConfigAnyMore can still be seen and stopped.
+func TestDaemonThatIsNotInTheConfigAnyMore(t *testing.T) {
+	t.Parallel()
+	s := harness.New(t)
+	s.Config("[daemon.old]\ncommand = 'true'\nsleep = '100s'\n")
+	s.Want(0, "daemon", "start", "old")
+	s.Config("[daemon.new]\ncommand = 'true'\n")
+	s.Want(0, "daemon", "status", "old")
+	s.Want(0, "daemon", "stop", "old")
+	s.Want(3, "daemon", "stop", "old")
+	s.Want(3, "daemon", "start", "old")
+	wantNothing(t, s)
+}

@@ -122,7 +122,7 @@ func withDaemons(c *cli.Context, io IO, names []string, fn func(context.Context,
 		return err
 	}
 	defer func() { err = errors.Join(err, a.Close(c.Context)) }()
-	ids, err := daemonsOf(c, a.Config.Daemon, names)
+	ids, err := daemonsOf(c, a, names)
 	if err != nil {
 		return err
 	}
@@ -131,16 +131,33 @@ func withDaemons(c *cli.Context, io IO, names []string, fn func(context.Context,
 	return fn(ctx, a, ids)
 }
 
-func daemonsOf(c *cli.Context, cfg daemon.Config, names []string) (all []daemon.ID, err error) {
+func daemonsOf(c *cli.Context, a *app.App, names []string) (all []daemon.ID, err error) {
+	cfg := a.Config.Daemon
 	if len(names) == 0 {
 		names = cfg.Names()
 	}
 	for _, n := range names {
 		ids, err := cfg.IDs(n, c.String(flagContext), c.Int(flagInstance))
 		if err != nil {
+			ids = leftDaemon(c, a, n)
+		}
+		if ids == nil {
 			return nil, err
 		}
 		all = append(all, ids...)
 	}
 	return all, nil
+}
+
+// leftDaemon returns a daemon that runs and is not in the config any more; nil if none of
+// that name does.
+func leftDaemon(c *cli.Context, a *app.App, name string) []daemon.ID {
+	id := daemon.ID{Name: name, Context: c.String(flagContext), Instance: c.Int(flagInstance)}
+	if id.Context == "" {
+		id.Context = a.Config.Daemon.Context
+	}
+	if _, runs := a.Config.Daemon.RunningBy(id, a.StateDir); !runs {
+		return nil
+	}
+	return []daemon.ID{id}
 }
