@@ -105,6 +105,48 @@ func TestPingsByCurl(t *testing.T) {
 	}
 }
 
+// TestPingStates: what pings mean while runs overlap, in a pause, and where they are
+// refused.
+func TestPingStates(t *testing.T) {
+	t.Parallel()
+	v := newPingServer(t, "[heartbeat.runs]\nperiod = '1d'\n[heartbeat.paused]\n[heartbeat.Same]\n[heartbeat.SAME]\n"+
+		"[heartbeat.fast]\nmin_interval = '1h'\non_fast = 'refuse'\n")
+	const one, other = "?rid=123e4567-e89b-12d3-a456-426614174000", "?rid=223e4567-e89b-12d3-a456-426614174000"
+	pause := func(name string) { v.s.Want(0, "heartbeat", "pause", name) }
+	for _, step := range []struct {
+		url         string
+		code, state string
+		name        string
+		before      func(name string)
+	}{
+		{"runs/start" + one, "200", "started", "runs", nil},
+		{"runs/start" + other, "200", "started", "runs", nil},
+		{"runs/fail" + one, "200", "down", "runs", nil}, // whatever the other one does
+		{"runs" + other, "200", "up", "runs", nil},
+		{"paused/log", "200", "paused", "paused", pause},
+		{"paused/start", "200", "started", "paused", nil},
+		{"paused/fail", "200", "down", "paused", pause},
+		{"paused", "200", "up", "paused", pause},
+		{"same", "409", "new", "Same", nil},
+		{"fast", "200", "up", "fast", nil},
+		{"fast", "429", "up", "fast", nil},
+		{"fast/fail", "200", "down", "fast", nil}, // bad news is never too fast
+	} {
+		if step.before != nil {
+			step.before(step.name)
+		}
+		r := v.s.Run("sh", "-c", "curl -sS -o answer -w '%{http_code}' '"+v.url+step.url+"'")
+		if r.Code != 0 || r.Stdout != step.code {
+			t.Errorf("%s: %s %s", step.url, r, v.s.ReadFile("answer"))
+		}
+		if got := v.heartbeats()[step.name].State; got != step.state {
+			t.Errorf("after %s %s is %q, want %q", step.url, step.name, got, step.state)
+		}
+	}
+	v.p.Signal(syscall.SIGTERM)
+	v.p.WantExit(0)
+}
+
 // TestBorgmatic has Debian's borgmatic tell of a backup, and of one that fails.
 func TestBorgmatic(t *testing.T) {
 	t.Parallel()
