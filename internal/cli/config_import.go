@@ -12,12 +12,18 @@ import (
 	"procops/internal/config/imports"
 	"procops/internal/config/imports/procfile"
 	"procops/internal/config/imports/supervisord"
+	"procops/internal/config/imports/ustream"
 	"procops/internal/fault"
+	"procops/internal/name"
 )
 
 const (
 	flagEnv    = "env"
 	flagOutput = "output"
+
+	flagBootstrap     = "bootstrap"
+	flagImportContext = "context"
+	flagImportRunDir  = "run-dir"
 )
 
 // importMode is that of an imported configuration: its environments often hold
@@ -33,8 +39,9 @@ func configImportCommand(io IO) *cli.Command {
 			examples(
 				"procops config import supervisord /etc/supervisor/supervisord.conf -o procops.toml",
 				"procops config import procfile Procfile",
+				"procops config import ustream ini/ --bootstrap bootstrap.php",
 			),
-		Subcommands: []*cli.Command{configImportSupervisordCommand(io), configImportProcfileCommand(io)},
+		Subcommands: []*cli.Command{configImportSupervisordCommand(io), configImportProcfileCommand(io), configImportUstreamCommand(io)},
 		Action:      importWhat,
 	}
 }
@@ -43,12 +50,16 @@ func configImportCommand(io IO) *cli.Command {
 // to read.
 func importWhat(c *cli.Context) error {
 	file := c.Args().First()
-	if _, err := os.Stat(file); err != nil {
+	info, err := os.Stat(file)
+	if err != nil {
 		return unknownCommand(c)
 	}
 	kind := "supervisord"
-	if strings.Contains(strings.ToLower(filepath.Base(file)), "procfile") {
+	switch {
+	case strings.Contains(strings.ToLower(filepath.Base(file)), "procfile"):
 		kind = "procfile"
+	case info.IsDir():
+		kind = "ustream"
 	}
 	return fault.New(fault.Usage, "%s needs to be told what kind of file %q is", commandName(c), file).
 		WithHint("the kind comes first: `%s %s %s`", commandName(c), kind, file)
@@ -82,7 +93,7 @@ func configImportSupervisordCommand(io IO) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return writeImport(c, io, result)
+			return writeImport(c, io, result, nextSupervise)
 		},
 	}
 }
@@ -109,9 +120,58 @@ func configImportProcfileCommand(io IO) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return writeImport(c, io, result)
+			return writeImport(c, io, result, nextSupervise)
 		},
 	}
+}
+
+func configImportUstreamCommand(io IO) *cli.Command {
+	return &cli.Command{
+		Name:      "ustream",
+		Usage:     "turn the ini files of the PHP library ustream/daemon into a procops.toml",
+		ArgsUsage: "DIR",
+		Description: "A file ID.ini becomes the daemon ID; its factory becomes a command that calls it.\n" +
+			"DIR may be a single file, too.\n\n" +
+			examples(
+				"procops config import ustream /srv/app/ini",
+				"procops config import ustream ini/ --bootstrap bootstrap.php --context production -o procops.toml",
+			),
+		Flags: []cli.Flag{
+			outputFlag(),
+			&cli.StringFlag{Name: flagBootstrap, Usage: "load the classes of the factories with this PHP `FILE`"},
+			&cli.StringFlag{Name: flagImportContext, Usage: "say that the daemons run in this `CONTEXT`, such as production"},
+			&cli.StringFlag{Name: flagImportRunDir, Usage: "put the pidfiles into this `DIR`"},
+		},
+		Action: func(c *cli.Context) error {
+			list, err := args(c, 1, 1, "a DIR")
+			if err != nil {
+				return err
+			}
+			opt := ustream.Options{Context: c.String(flagImportContext)}
+			if opt.Bootstrap, err = absolute(c.String(flagBootstrap)); err != nil {
+				return err
+			}
+			if opt.RunDir, err = absolute(c.String(flagImportRunDir)); err != nil {
+				return err
+			}
+			if err := name.Check(opt.Context); opt.Context != "" && err != nil {
+				return fault.Wrap(fault.Usage, err, "invalid --%s", flagImportContext)
+			}
+			result, err := ustream.Convert(list[0], opt)
+			if err != nil {
+				return err
+			}
+			return writeImport(c, io, result, "daemon list")
+		},
+	}
+}
+
+// absolute makes a path that was given absolute.
+func absolute(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	return filepath.Abs(path)
 }
 
 // envFlag is the flag --env of the commands that read a Procfile.
@@ -146,8 +206,12 @@ func dirFrom(result, file string) (string, error) {
 	return filepath.Rel(from, to)
 }
 
-// writeImport writes what was imported, and what is to know about it to stderr.
-func writeImport(c *cli.Context, io IO, result imports.Result) error {
+// nextSupervise is the command that runs what was imported.
+const nextSupervise = "supervise run"
+
+// writeImport writes what was imported, and what is to know about it and which command
+// comes next to stderr.
+func writeImport(c *cli.Context, io IO, result imports.Result, next string) error {
 	file := c.String(flagOutput)
 	if file == "" || file == "-" {
 		if _, err := fmt.Fprint(io.Stdout, result.TOML); err != nil {
@@ -160,7 +224,7 @@ func writeImport(c *cli.Context, io IO, result imports.Result) error {
 		fmt.Fprintf(io.Stderr, "procops: note: %s\n", note)
 	}
 	if file != "" && file != "-" {
-		fmt.Fprintf(io.Stderr, "procops: wrote %q; next: `procops config check %s`, `procops supervise run --config %[2]s`\n", file, file)
+		fmt.Fprintf(io.Stderr, "procops: wrote %q; next: `procops config check %s`, `procops %s --config %[2]s`\n", file, file, next)
 	}
 	return nil
 }

@@ -83,7 +83,7 @@ func (d *Draft) Table(path ...string) {
 }
 
 // Set writes a key, of several parts if it is that of a table within, and its
-// value: a string, Filled, int, bool, Inline or a list of one of these.
+// value: a string, Filled, int, float64, bool, Inline or a list of one of these.
 func (d *Draft) Set(value any, key ...string) {
 	parts := make([]string, len(key))
 	for i, part := range key {
@@ -108,6 +108,8 @@ func literal(value any) string {
 		return strconv.FormatBool(v)
 	case int:
 		return strconv.Itoa(v)
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64)
 	case Inline:
 		var items []string
 		for i := 0; i+1 < len(v); i += 2 {
