@@ -99,7 +99,7 @@ func floors() [][]string {
 	return [][]string{
 		{"unit", "fault", "name", "flock", "dotenv", "cron", "states", "sdnotify"},
 		{"event", "proc"},
-		{"store", "runner", "launch", "logging", "webhook"},
+		{"store", "runner", "launch", "logging", "webhook", "install"},
 		concerns(),
 		{"web"}, // serves the concerns, and has a section in the config as they do
 		{"config"},

@@ -15,6 +15,7 @@ import (
 	"procops/internal/control"
 	"procops/internal/fault"
 	"procops/internal/proc"
+	"procops/internal/sdnotify"
 	"procops/internal/supervise"
 )
 
@@ -83,7 +84,28 @@ func (a *App) Supervise(ctx context.Context, opt SuperviseOptions) (supervise.Re
 	if opt.Begun != nil {
 		opt.Begun(s)
 	}
+	listener.Go(func() { a.tellManager(ctx, s, ended) })
 	return s.Run(ctx)
+}
+
+// tellManager tells the service manager above procops, if there is one, that the tree is
+// up, that it lives, and that it goes down.
+func (a *App) tellManager(ctx context.Context, s *Supervisor, ended <-chan struct{}) {
+	sender := sdnotify.NewSender(a.getenv)
+	if err := sender.Send("READY=1", fmt.Sprintf("MAINPID=%d", os.Getpid())); err != nil {
+		return
+	}
+	watching, stop := context.WithCancel(context.Background())
+	var watch sync.WaitGroup
+	watch.Go(func() { sender.Watch(watching, s.Alive) })
+	select {
+	case <-ctx.Done():
+		_ = sender.Send("STOPPING=1") // it sees so itself soon
+		<-ended
+	case <-ended:
+	}
+	stop()
+	watch.Wait()
 }
 
 // rehearse does all that can fail before a tree is touched.

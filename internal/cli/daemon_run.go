@@ -11,6 +11,7 @@ import (
 	"procops/internal/app"
 	"procops/internal/daemon"
 	"procops/internal/proc"
+	"procops/internal/sdnotify"
 )
 
 // flagBackground is how `daemon start` tells the daemon that it is in the background.
@@ -96,10 +97,21 @@ func runDaemon(c *cli.Context, io IO, once bool) (last daemon.Turn, err error) {
 	if background {
 		opt.Begun, opt.Output = tellStarter(io), nil
 	}
+	sender := sdnotify.NewSender(io.Getenv)
+	if !background && !once {
+		opt.Begun = func(err error) {
+			if err == nil {
+				_ = sender.Send("READY=1") // who started it would say so
+			}
+		}
+	}
 	d, err := a.Daemon(c.Context, opt)
 	if err != nil {
 		return last, err
 	}
+	watching, enough := context.WithCancel(c.Context)
+	defer enough()
+	go sender.Watch(watching, d.Alive)
 	over, conducted := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(conducted)

@@ -137,6 +137,8 @@ func newRoot(io IO) *cli.App {
 			serveCommand(io),
 			eventsCommand(io),
 			configCommand(io),
+			installCommand(io),
+			uninstallCommand(io),
 			versionCommand(io),
 		},
 		HideVersion:            true,

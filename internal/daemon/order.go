@@ -19,6 +19,18 @@ func (d *Daemon) order(do func()) {
 	}
 }
 
+// Alive returns when the loop has taken a breath; the error is that of ctx.
+func (d *Daemon) Alive(ctx context.Context) error {
+	select {
+	case d.orders <- func() {}:
+		return nil
+	case <-d.done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // Signal does what a signal asks for: QUIT Quit, TERM and INT Stop, HUP Reload, USR1 and
 // USR2 what is configured; others do nothing.
 func (d *Daemon) Signal(sig syscall.Signal) {

@@ -216,6 +216,10 @@ func (s *Supervisor) over() bool {
 	})
 }
 
+// Alive returns when the loop has taken a breath; the error is that of ctx, or says that
+// the tree has ended.
+func (s *Supervisor) Alive(ctx context.Context) error { return s.ask(ctx, func() {}) }
+
 // post hands news to the loop; after the loop has ended it is dropped.
 func (s *Supervisor) post(news func()) {
 	select {
