@@ -29,6 +29,7 @@ func workerCommand(io IO) *cli.Command {
 			),
 		Subcommands: []*cli.Command{
 			workerSubmitCommand(io), workerExecCommand(io), workerExecManyCommand(io), workerJobCommand(io), workerPingCommand(io),
+			workerServerCommand(io),
 		},
 	}
 }
