@@ -353,7 +353,6 @@ func (c *conn) leave() {
 	s.mu.Lock()
 	delete(s.conns, c)
 	c.closing = true
-	c.awake()
 	for len(c.abilities) > 0 {
 		s.cannot(c.abilities[len(c.abilities)-1])
 	}
