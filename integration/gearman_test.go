@@ -12,11 +12,11 @@ import (
 	"procops/integration/harness"
 )
 
-// gearmand starts a job server and returns its port.
-func gearmand(t *testing.T, s *harness.Sandbox) int {
+// gearmand starts a job server, with further arguments, and returns its port.
+func gearmand(t *testing.T, s *harness.Sandbox, args ...string) int {
 	t.Helper()
 	port := harness.FreePort(t)
-	server := harness.Gearmand(port)
+	server := append(harness.Gearmand(port), args...)
 	s.StartProgram(server[0], server[1:]...)
 	harness.Eventually(t, "gearmand", func() bool { return harness.GearmandAnswers(port) })
 	return port

@@ -13,7 +13,7 @@ type ServerConfig struct {
 	Listen         []Address        `toml:"listen" default:"127.0.0.1:4730" doc:"where to listen: \"HOST\", \"HOST:PORT\", \"[IPv6]:PORT\" or the absolute path of a unix socket; the protocol knows no passwords, so let others reach it only with tls_client_ca or behind a firewall"`
 	Durability     ServerDurability `toml:"durability" default:"process" enum:"none,process,power" doc:"what accepted background jobs survive: none (nothing), process (a crash of the server) or power (a power cut as well)"`
 	JobRetries     int              `toml:"job_retries" default:"0" min:"0" max:"65535" doc:"how many workers may leave or run out of time with a job before it fails and, if it is durable, is buried; 0: any number"`
-	RoundRobin     bool             `toml:"round_robin" default:"false" doc:"a worker gets jobs of its functions in turn, instead of those of the one first that it has named first"`
+	RoundRobin     bool             `toml:"round_robin" default:"false" doc:"a worker gets jobs of its functions in turn, instead of those of the function first that it has named last"`
 	WorkerWakeup   int              `toml:"worker_wakeup" default:"1" min:"0" doc:"how many sleeping workers a job wakes; 0: all, as gearmand; if none of them asks for the job within half a second, all are woken"`
 	HandlePrefix   string           `toml:"handle_prefix" doc:"what job handles begin with; default: \"H:\" and the name of the machine"`
 	Memory         unit.Size        `toml:"memory" default:"64M" min:"0" doc:"how much memory durable background jobs may take; more of them wait on disk only"`

@@ -156,7 +156,7 @@ func (s *Server) workersText() string {
 			id = "-"
 		}
 		fmt.Fprintf(&b, "%d %s %s :", c.number, c.host, id)
-		for _, a := range c.abilities {
+		for _, a := range slices.Backward(c.abilities) {
 			b.WriteString(" " + a.fn.name)
 		}
 		b.WriteString("\n")

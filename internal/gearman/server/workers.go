@@ -130,14 +130,12 @@ func (c *conn) take() (*ability, *job) {
 		return nil, nil
 	}
 	for p := range priorities {
-		for i := 0; i < len(c.abilities); i++ {
+		// As in gearmand, the function comes first that was named last.
+		for i := len(c.abilities) - 1; i >= 0; i-- {
 			a := c.abilities[i]
 			f := a.fn
 			if s.head(&f.queue[p]) == nil && f.disk[p].ready > 0 {
 				c.unshelve(f, p)
-				if len(c.abilities) <= i || c.abilities[i] != a {
-					return nil, nil // the connection is being closed
-				}
 			}
 			j := s.head(&f.queue[p])
 			if j == nil {
@@ -145,8 +143,8 @@ func (c *conn) take() (*ability, *job) {
 			}
 			f.queue[p].remove(j)
 			if s.cfg.RoundRobin {
-				copy(c.abilities[i:], c.abilities[i+1:])
-				c.abilities[len(c.abilities)-1] = a
+				copy(c.abilities[1:], c.abilities[:i])
+				c.abilities[0] = a
 			}
 			return a, j
 		}

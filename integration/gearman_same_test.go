@@ -1,0 +1,536 @@
+package integration
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"procops/integration/harness"
+	"procops/internal/gearman/wire"
+)
+
+// gearmanServer starts procops' job server with further arguments and returns its
+// port.
+func gearmanServer(t *testing.T, s *harness.Sandbox, args ...string) int {
+	t.Helper()
+	port := harness.FreePort(t)
+	s.Start(append([]string{"worker", "server", "--listen", harness.Loopback(port)}, args...)...).WaitLine("^listening on ")
+	return port
+}
+
+// talk is a conversation with a job server on any number of connections. What the
+// server says is kept byte for byte.
+type talk struct {
+	t     *testing.T
+	port  int
+	conns map[string]*talker
+	order []string
+	said  strings.Builder
+	count int
+}
+
+type talker struct {
+	name string
+	net  net.Conn
+	in   []byte
+}
+
+func newTalk(t *testing.T, port int) *talk {
+	t.Helper()
+	return &talk{t: t, port: port, conns: map[string]*talker{}}
+}
+
+// conn returns the connection of a name, which begins when it is first used.
+func (k *talk) conn(name string) *talker {
+	k.t.Helper()
+	if c := k.conns[name]; c != nil {
+		return c
+	}
+	conn, err := new(net.Dialer).DialContext(k.t.Context(), "tcp", harness.Loopback(k.port))
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	k.t.Cleanup(func() { _ = conn.Close() })
+	check(k.t, conn.SetDeadline(time.Now().Add(harness.Patience)))
+	c := &talker{name: name, net: conn}
+	k.conns[name] = c
+	k.order = append(k.order, name)
+	return c
+}
+
+// step does one step and notes all that is said to any connection until everybody
+// has answered an echo. A step is the name of a connection and then a line of the
+// admin protocol in quotes, "close", "raw" with bytes in quotes, or the type of a
+// packet and its arguments, separated by "|".
+func (k *talk) step(step string) {
+	k.t.Helper()
+	name, rest, _ := strings.Cut(step, " ")
+	c := k.conn(name)
+	fmt.Fprintf(&k.said, "> %s\n", step)
+	switch kind, args, _ := strings.Cut(rest, " "); {
+	case rest == "close":
+		k.leave(c)
+	case strings.HasPrefix(rest, `"`):
+		c.send(k.t, []byte(unquote(k.t, rest)))
+	case kind == "raw":
+		c.send(k.t, []byte(unquote(k.t, args)))
+	default:
+		c.send(k.t, packetOf(k.t, kind, args))
+	}
+	if rest != "close" {
+		k.listen(c, strings.HasPrefix(rest, `"workers`))
+	}
+	for _, name := range k.order {
+		if other := k.conns[name]; other != c {
+			k.listen(other, false)
+		}
+	}
+}
+
+func unquote(t *testing.T, text string) string {
+	t.Helper()
+	plain, err := strconv.Unquote(text)
+	check(t, err)
+	return plain
+}
+
+// packetOf returns a packet by the name of its type.
+func packetOf(t *testing.T, name, args string) []byte {
+	t.Helper()
+	for typ := range wire.Type(64) {
+		if typ.Known() && typ.String() == name {
+			var all []string
+			if typ.Args() > 0 {
+				all = strings.SplitN(unquote(t, `"`+args+`"`), "|", typ.Args())
+			}
+			packet, err := wire.Append(nil, wire.Request, typ, all...)
+			check(t, err)
+			return packet
+		}
+	}
+	t.Fatalf("there is no packet %q", name)
+	return nil
+}
+
+func (c *talker) send(t *testing.T, data []byte) {
+	t.Helper()
+	_, err := c.net.Write(data)
+	check(t, err)
+}
+
+// fileNumber is what differs in the answer to workers.
+var fileNumber = regexp.MustCompile(`(?m)^\d+ `) //nolint:gochecknoglobals // a constant, but for the language
+
+// listen notes what is said to a connection until it has answered an echo.
+func (k *talk) listen(c *talker, workers bool) {
+	k.t.Helper()
+	k.count++
+	token := fmt.Sprintf("echo %d", k.count)
+	c.send(k.t, packetOf(k.t, "ECHO_REQ", token))
+	end, err := wire.Append(nil, wire.Response, wire.EchoRes, token)
+	check(k.t, err)
+	buf := make([]byte, 64<<10)
+	for !bytes.HasSuffix(c.in, end) {
+		n, err := c.net.Read(buf)
+		c.in = append(c.in, buf[:n]...)
+		if err != nil {
+			k.t.Fatalf("%s hears %q and then %v; so far:\n%s", c.name, c.in, err, k.said.String())
+		}
+	}
+	heard := strings.ReplaceAll(string(plainHandle(bytes.TrimSuffix(c.in, end))), "+ds\n", "\n") // Debian's own name of 1.1.20
+	c.in = nil
+	if workers {
+		// The order is that of threads and files.
+		lines := strings.SplitAfter(fileNumber.ReplaceAllString(heard, "N "), "\n")
+		slices.Sort(lines)
+		heard = strings.Join(lines, "")
+	}
+	if heard != "" {
+		fmt.Fprintf(&k.said, "%s: %q\n", c.name, heard)
+	}
+}
+
+// plainHandle takes the NUL off the handle that gearmand sends for an exception to
+// those who want none: clients do not know such a job.
+func plainHandle(heard []byte) []byte {
+	var p wire.Packet
+	size, err := p.Scan(heard, wire.Response, wire.MaxBody)
+	if err != nil || size != int64(len(heard)) || p.Type != wire.WorkFail {
+		return heard
+	}
+	handle := bytes.TrimSuffix(p.Raw(), []byte{0})
+	return append(wire.AppendHeader(nil, wire.Response, wire.WorkFail, len(handle)), handle...)
+}
+
+// leave closes a connection and waits until the server has noticed.
+func (k *talk) leave(c *talker) {
+	k.t.Helper()
+	before := k.open()
+	check(k.t, c.net.Close())
+	delete(k.conns, c.name)
+	k.order = slices.DeleteFunc(k.order, func(name string) bool { return name == c.name })
+	harness.Eventually(k.t, "the end of a connection", func() bool { return k.open() < before })
+}
+
+// open counts the connections.
+func (k *talk) open() int {
+	k.t.Helper()
+	conn, err := new(net.Dialer).DialContext(k.t.Context(), "tcp", harness.Loopback(k.port))
+	check(k.t, err)
+	defer func() { _ = conn.Close() }()
+	check(k.t, conn.SetDeadline(time.Now().Add(harness.Patience)))
+	_, err = io.WriteString(conn, "workers\n")
+	check(k.t, err)
+	var text []byte
+	for buf := make([]byte, 4096); !bytes.HasSuffix(text, []byte(".\n")); {
+		n, err := conn.Read(buf)
+		check(k.t, err)
+		text = append(text, buf[:n]...)
+	}
+	return bytes.Count(text, []byte("\n"))
+}
+
+// TestGearmanSame has the same conversations with gearmand and with procops: both
+// must say the same, byte for byte.
+func TestGearmanSame(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		args  []string // of procops
+		peer  []string // of gearmand
+		steps string
+	}{
+		"submit, grab, complete": {steps: `
+			a SUBMIT_JOB_BG f||work
+			a SUBMIT_JOB f|key|work\x00with NUL
+			w CAN_DO f
+			w GRAB_JOB_UNIQ
+			w WORK_DATA H:HOST:1|to nobody
+			w WORK_COMPLETE H:HOST:1|done
+			w GRAB_JOB
+			a GET_STATUS H:HOST:2
+			w WORK_STATUS H:HOST:2|3|10
+			a GET_STATUS H:HOST:2
+			w WORK_DATA H:HOST:2|\x00\x00
+			w WORK_WARNING H:HOST:2|careful
+			w WORK_COMPLETE H:HOST:2|result\x00
+			w WORK_COMPLETE H:HOST:2|again
+			w GRAB_JOB_ALL
+			a GET_STATUS H:HOST:2
+			a GET_STATUS nonsense`},
+		"admin while jobs are queued and run": {steps: `
+			a "status\n"
+			a "STATUS\r\n"
+			a SUBMIT_JOB_BG one|k1|w
+			a SUBMIT_JOB_BG two||w
+			a SUBMIT_JOB_HIGH_BG two|k2|w
+			a SUBMIT_JOB_LOW_BG two|k3|w
+			a SUBMIT_JOB three|k4|w
+			a "status\n"
+			a "prioritystatus\n"
+			a "show jobs\n"
+			a "show unique jobs\n"
+			a "workers\n"
+			w SET_CLIENT_ID worker-1
+			w CAN_DO one
+			w CAN_DO two
+			w "workers\n"
+			w GRAB_JOB_UNIQ
+			a "status\n"
+			a "prioritystatus\n"
+			a "show jobs\n"
+			w WORK_FAIL H:HOST:3
+			a "status\n"
+			a "show jobs\n"
+			a "version\n"
+			a "verbose\n"`},
+		"admin mistakes": {steps: `
+			a "nonsense\n"
+			a "nonsense with words\n"
+			a "\n"
+			a " status\n"
+			a "status \n"
+			a "status more words\n"
+			a "show\n"
+			a "show nothing\n"
+			a "show  jobs\n"
+			a "show jobs now\n"
+			a "show unique\n"
+			a "cancel\n"
+			a "cancel job\n"
+			a "cancel job H:HOST:99\n"
+			a "cancel nonsense 1\n"
+			a "create\n"
+			a "create nonsense x\n"
+			a "drop\n"
+			a "drop nonsense x\n"
+			a "drop function nobody\n"
+			a "maxqueue\n"
+			a "maxqueue nobody\n"
+			a "shutdown\n"`},
+		"maxqueue": {steps: `
+			a SUBMIT_JOB_BG f||1
+			a "maxqueue f 2\n"
+			a SUBMIT_JOB_BG f||2
+			a SUBMIT_JOB_BG f||3
+			a SUBMIT_JOB f|u|3
+			a "maxqueue f 3 0 2\n"
+			a SUBMIT_JOB_BG f||4
+			a SUBMIT_JOB_HIGH_BG f||5
+			a SUBMIT_JOB_LOW_BG f||6
+			a "maxqueue f -1\n"
+			a SUBMIT_JOB_LOW_BG f||7
+			a "maxqueue unknown 1\n"
+			a SUBMIT_JOB_BG unknown||1
+			a SUBMIT_JOB_BG unknown||2
+			a "maxqueue f\n"
+			a "status\n"`},
+		"cancel and drop": {steps: `
+			a SUBMIT_JOB f|k|w
+			a SUBMIT_JOB_BG f||w
+			b "cancel job H:HOST:1\n"
+			b "show jobs\n"
+			b "cancel job H:HOST:2\n"
+			b "show jobs\n"
+			b "status\n"
+			w CAN_DO f
+			w PRE_SLEEP
+			b "status\n"
+			w CANT_DO f
+			b "drop function f\n"
+			b "status\n"`},
+		"coalescing": {steps: `
+			a SUBMIT_JOB f|key|first
+			b SUBMIT_JOB_HIGH f|key|second
+			c SUBMIT_JOB_LOW f|other|third
+			b SUBMIT_JOB_BG g|key|fourth
+			a SUBMIT_JOB_BG f|-|same
+			b SUBMIT_JOB_BG f|-|same
+			a SUBMIT_JOB_BG f|-|
+			b SUBMIT_JOB_BG f|-|
+			a GET_STATUS_UNIQUE other
+			a GET_STATUS_UNIQUE nobody
+			w CAN_DO f
+			w GRAB_JOB_UNIQ
+			w WORK_STATUS H:HOST:1|1|2
+			w WORK_DATA H:HOST:1|data
+			b close
+			w WORK_COMPLETE H:HOST:1|done
+			a "status\n"`},
+		"exceptions": {steps: `
+			a OPTION_REQ exceptions
+			b OPTION_REQ nonsense
+			a SUBMIT_JOB f|k|w
+			b SUBMIT_JOB f|k|w
+			w CAN_DO f
+			w GRAB_JOB
+			w WORK_EXCEPTION H:HOST:1|out of luck
+			w WORK_EXCEPTION H:HOST:1|again
+			a "status\n"`},
+		"a worker leaves": {steps: `
+			a SUBMIT_JOB f|k|w
+			a SUBMIT_JOB_BG f||second
+			w CAN_DO f
+			w GRAB_JOB
+			v CAN_DO f
+			v PRE_SLEEP
+			v GRAB_JOB
+			w close
+			a "status\n"
+			a "show jobs\n"
+			v GRAB_JOB
+			v WORK_COMPLETE H:HOST:1|done
+			v WORK_COMPLETE H:HOST:2|done
+			a "status\n"`},
+		"tries": {args: []string{"--job-retries", "2"}, peer: []string{"-j", "2"}, steps: `
+			a SUBMIT_JOB f|k|w
+			v CAN_DO f
+			v GRAB_JOB
+			v close
+			a "show jobs\n"
+			w CAN_DO f
+			w GRAB_JOB
+			w close
+			a "show jobs\n"
+			a "status\n"`},
+		"a client leaves": {steps: `
+			a SUBMIT_JOB f|k|w
+			b SUBMIT_JOB g|k|w
+			w CAN_DO g
+			w GRAB_JOB
+			a close
+			b close
+			w "show jobs\n"
+			w "status\n"
+			w WORK_DATA H:HOST:2|to nobody
+			w WORK_COMPLETE H:HOST:2|done
+			w CAN_DO f
+			w PRE_SLEEP
+			w GRAB_JOB
+			w "status\n"`},
+		"abilities": {steps: `
+			a SUBMIT_JOB_BG f||1
+			a SUBMIT_JOB_BG g||2
+			w CAN_DO f
+			w CAN_DO g
+			w GRAB_JOB
+			w GRAB_JOB
+			w "workers\n"
+			w CANT_DO f
+			w "status\n"
+			w RESET_ABILITIES
+			w "status\n"
+			w GRAB_JOB
+			w PRE_SLEEP
+			a SUBMIT_JOB_BG f||3
+			w CAN_DO f
+			w PRE_SLEEP
+			w GRAB_JOB_ALL
+			w WORK_COMPLETE H:HOST:1|x`},
+		"priorities": {steps: `
+			a SUBMIT_JOB_LOW_BG f||low
+			a SUBMIT_JOB_BG f||normal
+			a SUBMIT_JOB_HIGH_BG f||high
+			a SUBMIT_JOB_LOW_BG f||low again
+			a SUBMIT_JOB_HIGH_BG f||high again
+			w CAN_DO f
+			w GRAB_JOB
+			w GRAB_JOB
+			w GRAB_JOB
+			w GRAB_JOB
+			w GRAB_JOB
+			w GRAB_JOB`},
+		"sleep": {args: []string{"--worker-wakeup", "0"}, steps: `
+			w CAN_DO f
+			w GRAB_JOB
+			w PRE_SLEEP
+			v CAN_DO f
+			v CAN_DO g
+			v PRE_SLEEP
+			a SUBMIT_JOB_BG g||w
+			a SUBMIT_JOB_BG f||w
+			a SUBMIT_JOB_BG f||w
+			v GRAB_JOB
+			v GRAB_JOB
+			v GRAB_JOB
+			v GRAB_JOB
+			v PRE_SLEEP
+			w GRAB_JOB
+			w PRE_SLEEP
+			a SUBMIT_JOB_BG f||w`},
+		"errors": {steps: `
+			a ALL_YOURS
+			a raw "\x00REQ\x00\x00\x00\x08\x00\x00\x00\x01x"
+			a raw "\x00RES\x00\x00\x00\x07\x00\x00\x00\x04f\x00u\x00"
+			a SUBMIT_JOB_SCHED f|u|1|1|1|1|1|data
+			a SUBMIT_JOB f|0123456789012345678901234567890123456789012345678901234567890123|w
+			a SUBMIT_JOB f|01234567890123456789012345678901234567890123456789012345678901234|w
+			a WORK_DATA H:HOST:1|x
+			a WORK_WARNING H:HOST:1|x
+			a WORK_STATUS H:HOST:1|1|2
+			a WORK_COMPLETE H:HOST:1|x
+			a WORK_FAIL H:HOST:1
+			a WORK_EXCEPTION H:HOST:1|x`},
+		"reduce": {steps: `
+			a SUBMIT_REDUCE_JOB f|key|reducer|aggregator|data
+			a SUBMIT_REDUCE_JOB_BACKGROUND f|key2|reducer|aggregator|data2
+			w CAN_DO f
+			w GRAB_JOB_ALL
+			w GRAB_JOB_UNIQ
+			w WORK_COMPLETE H:HOST:1|x`},
+		"epoch": {steps: `
+			a SUBMIT_JOB_EPOCH f|key|1|past
+			a SUBMIT_JOB_EPOCH f|key2|4000000000|future
+			a "status\n"
+			a "prioritystatus\n"
+			w CAN_DO f
+			w GRAB_JOB_UNIQ
+			w WORK_COMPLETE H:HOST:1|x
+			w GRAB_JOB_UNIQ
+			a GET_STATUS H:HOST:2`},
+		"text and binary in one piece": {steps: `
+			a raw "version\n\x00REQ\x00\x00\x00\x10\x00\x00\x00\x02hiversion\r\nstatus\n"`},
+		"many functions": {steps: `
+			w CAN_DO a
+			w CAN_DO b
+			w CAN_DO mail
+			w CAN_DO résumé
+			w CAN_DO with space
+			w CAN_DO tab\there
+			w CAN_DO 0123456789
+			w CAN_DO zzz
+			w "status\n"
+			w "workers\n"
+			a SUBMIT_JOB_BG zzz|1|w
+			a SUBMIT_JOB_BG mail|2|w
+			a SUBMIT_JOB_BG a|3|w
+			w GRAB_JOB
+			w GRAB_JOB
+			w GRAB_JOB`},
+		"round robin": {args: []string{"--round-robin"}, peer: []string{"--round-robin"}, steps: `
+			w CAN_DO f
+			w CAN_DO g
+			a SUBMIT_JOB_BG f||1
+			a SUBMIT_JOB_BG f||2
+			a SUBMIT_JOB_BG g||3
+			a SUBMIT_JOB_BG g||4
+			w GRAB_JOB
+			w GRAB_JOB
+			w GRAB_JOB
+			w GRAB_JOB`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			want := converse(t, c.steps, func(s *harness.Sandbox) int { return gearmand(t, s, c.peer...) })
+			for _, durability := range []string{"none", "process"} {
+				got := converse(t, c.steps, func(s *harness.Sandbox) int {
+					return gearmanServer(t, s, append([]string{"--durability", durability}, c.args...)...)
+				})
+				if got != want {
+					t.Errorf("durability %s:\n%s", durability, difference(got, want))
+				}
+			}
+		})
+	}
+}
+
+// converse has a conversation with a server and returns all that is said.
+func converse(t *testing.T, steps string, start func(*harness.Sandbox) int) string {
+	t.Helper()
+	host, err := os.Hostname()
+	check(t, err)
+	k := newTalk(t, start(harness.New(t)))
+	for line := range strings.Lines(steps) {
+		if line = strings.TrimSpace(line); line != "" {
+			k.step(strings.ReplaceAll(line, "HOST", host))
+		}
+	}
+	return k.said.String()
+}
+
+// difference shows two conversations line by line where they differ.
+func difference(got, want string) string {
+	var b strings.Builder
+	g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
+	for i := range max(len(g), len(w)) {
+		switch {
+		case i < len(g) && i < len(w) && g[i] == w[i]:
+			fmt.Fprintf(&b, "   %s\n", g[i])
+		default:
+			if i < len(g) {
+				fmt.Fprintf(&b, "got  %s\n", g[i])
+			}
+			if i < len(w) {
+				fmt.Fprintf(&b, "want %s\n", w[i])
+			}
+		}
+	}
+	return b.String()
+}
