@@ -170,24 +170,37 @@ func plainHandle(heard []byte) []byte {
 	return append(wire.AppendHeader(nil, wire.Response, wire.WorkFail, len(handle)), handle...)
 }
 
+// stillness is how often a server must say the same about itself before it counts
+// as having done with a connection: gearmand ends one in several threads.
+const stillness = 10
+
 // leave closes a connection and waits until the server has noticed.
 func (k *talk) leave(c *talker) {
 	k.t.Helper()
-	before := k.open()
+	before := strings.Count(k.ask("workers\n"), "\n")
 	check(k.t, c.net.Close())
 	delete(k.conns, c.name)
 	k.order = slices.DeleteFunc(k.order, func(name string) bool { return name == c.name })
-	harness.Eventually(k.t, "the end of a connection", func() bool { return k.open() < before })
+	last, same := "", 0
+	harness.Eventually(k.t, "the end of a connection", func() bool {
+		now := k.ask("workers\n")
+		gone := strings.Count(now, "\n") < before
+		now = fileNumber.ReplaceAllString(now, "") + k.ask("status\n") + k.ask("show jobs\n")
+		if same++; now != last {
+			last, same = now, 0
+		}
+		return gone && same >= stillness
+	})
 }
 
-// open counts the connections.
-func (k *talk) open() int {
+// ask asks on a connection of its own.
+func (k *talk) ask(line string) string {
 	k.t.Helper()
 	conn, err := new(net.Dialer).DialContext(k.t.Context(), "tcp", harness.Loopback(k.port))
 	check(k.t, err)
 	defer func() { _ = conn.Close() }()
 	check(k.t, conn.SetDeadline(time.Now().Add(harness.Patience)))
-	_, err = io.WriteString(conn, "workers\n")
+	_, err = io.WriteString(conn, line)
 	check(k.t, err)
 	var text []byte
 	for buf := make([]byte, 4096); !bytes.HasSuffix(text, []byte(".\n")); {
@@ -195,7 +208,7 @@ func (k *talk) open() int {
 		check(k.t, err)
 		text = append(text, buf[:n]...)
 	}
-	return bytes.Count(text, []byte("\n"))
+	return string(text)
 }
 
 // TestGearmanSame has the same conversations with gearmand and with procops: both
