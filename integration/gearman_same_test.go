@@ -3,7 +3,6 @@ package integration
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"regexp"
@@ -35,6 +34,8 @@ type talk struct {
 	order []string
 	said  strings.Builder
 	count int
+
+	control *talker
 }
 
 type talker struct {
@@ -45,7 +46,18 @@ type talker struct {
 
 func newTalk(t *testing.T, port int) *talk {
 	t.Helper()
-	return &talk{t: t, port: port, conns: map[string]*talker{}}
+	k := &talk{t: t, port: port, conns: map[string]*talker{}}
+	k.control = k.dial("control")
+	return k
+}
+
+func (k *talk) dial(name string) *talker {
+	k.t.Helper()
+	conn, err := new(net.Dialer).DialContext(k.t.Context(), "tcp", harness.Loopback(k.port))
+	check(k.t, err)
+	k.t.Cleanup(func() { _ = conn.Close() })
+	check(k.t, conn.SetDeadline(time.Now().Add(harness.Patience)))
+	return &talker{name: name, net: conn}
 }
 
 // conn returns the connection of a name, which begins when it is first used.
@@ -54,13 +66,7 @@ func (k *talk) conn(name string) *talker {
 	if c := k.conns[name]; c != nil {
 		return c
 	}
-	conn, err := new(net.Dialer).DialContext(k.t.Context(), "tcp", harness.Loopback(k.port))
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	k.t.Cleanup(func() { _ = conn.Close() })
-	check(k.t, conn.SetDeadline(time.Now().Add(harness.Patience)))
-	c := &talker{name: name, net: conn}
+	c := k.dial(name)
 	k.conns[name] = c
 	k.order = append(k.order, name)
 	return c
@@ -193,18 +199,13 @@ func (k *talk) leave(c *talker) {
 	})
 }
 
-// ask asks on a connection of its own.
+// ask asks on a connection that is there for that only.
 func (k *talk) ask(line string) string {
 	k.t.Helper()
-	conn, err := new(net.Dialer).DialContext(k.t.Context(), "tcp", harness.Loopback(k.port))
-	check(k.t, err)
-	defer func() { _ = conn.Close() }()
-	check(k.t, conn.SetDeadline(time.Now().Add(harness.Patience)))
-	_, err = io.WriteString(conn, line)
-	check(k.t, err)
+	k.control.send(k.t, []byte(line))
 	var text []byte
 	for buf := make([]byte, 4096); !bytes.HasSuffix(text, []byte(".\n")); {
-		n, err := conn.Read(buf)
+		n, err := k.control.net.Read(buf)
 		check(k.t, err)
 		text = append(text, buf[:n]...)
 	}
