@@ -48,6 +48,7 @@ func newTalk(t *testing.T, port int) *talk {
 	t.Helper()
 	k := &talk{t: t, port: port, conns: map[string]*talker{}}
 	k.control = k.dial("control")
+	k.ask("status\n") // gearmand lists a connection once it has spoken
 	return k
 }
 
