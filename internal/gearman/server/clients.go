@@ -96,14 +96,21 @@ func (c *conn) joined(f *function, key, workload []byte, sub submission) *job {
 	if len(key) == 0 {
 		return nil
 	}
-	j := s.same(f, key, workload)
-	for j != nil && j.state == StateNew {
-		// Whether it exists is not known yet.
-		c.awaitRecord(j)
+	var j *job
+	for fetched := false; ; {
 		j = s.same(f, key, workload)
-	}
-	if j == nil && !sub.background && f.hasShelved() {
-		j = c.fetch(f, key, workload)
+		switch {
+		case j != nil && j.state == StateNew:
+			// Whether it exists is not known yet.
+			c.awaitRecord(j)
+			fetched = false
+			continue
+		case j == nil && !sub.background && f.shelved > 0 && !fetched:
+			c.fetch(f, key, workload)
+			fetched = true
+			continue
+		}
+		break
 	}
 	if j == nil {
 		return nil

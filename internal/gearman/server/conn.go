@@ -113,9 +113,6 @@ func (c *conn) fill() error {
 		in.n, in.err = c.net.Read(in.buf[in.end:])
 	}
 	in.end += in.n
-	if in.n == 0 && in.err == nil {
-		return io.EOF
-	}
 	return in.err
 }
 
@@ -127,6 +124,9 @@ func (in *input) readNow(fd uintptr) bool {
 		switch err { //nolint:errorlint // the kernel's own number, which nobody has wrapped
 		case nil:
 			in.n, in.err = n, nil
+			if n == 0 {
+				in.err = io.EOF
+			}
 		case syscall.EINTR:
 			continue
 		case syscall.EAGAIN:

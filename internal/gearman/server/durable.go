@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -34,14 +35,9 @@ func (c *conn) record(j *job) {
 			p.place = placeWaits
 			shelf.coming++
 		}
-		p.look = j.keySize > 0 && f.hasShelved()
+		p.look = j.keySize > 0 && f.shelved > 0
 	}
 	c.pending = append(c.pending, p)
-}
-
-// hasShelved reports whether jobs of the function are on disk only.
-func (f *function) hasShelved() bool {
-	return f.total > 0 && (f.shelved > 0 || f.disk[high].coming+f.disk[normal].coming+f.disk[low].coming > 0)
 }
 
 // settle records what the connection has to have recorded, and then answers. The
@@ -53,12 +49,16 @@ func (c *conn) settle() {
 	s := c.server
 	waiting, ended := c.pending, c.ended
 	c.pending, c.ended = nil, nil
-	rows := make([]row, len(waiting))
+	rows, look := make([]row, len(waiting)), false
 	for i, p := range waiting {
 		rows[i] = rowOf(p.job, p.place)
+		look = look || p.look
 	}
 	var err error
 	s.pause(func() {
+		if look {
+			s.loading.RLock()
+		}
 		err = s.store.Update(context.Background(), func(tx *store.Tx) error { return saveBatch(tx, waiting, rows, ended) })
 	})
 	if err != nil {
@@ -68,25 +68,17 @@ func (c *conn) settle() {
 	for i := range waiting {
 		c.settled(&waiting[i], err)
 	}
-	if err == nil {
-		c.pending, c.ended = keep(c.pending, waiting), keepIDs(c.ended, ended)
+	if look {
+		s.loading.RUnlock()
 	}
-}
-
-// keep returns the memory of a batch for the next one, unless that has begun.
-func keep(now, before []pending) []pending {
-	if now != nil {
-		return now
+	// The memory of this batch is for the next one, unless that has begun.
+	if c.pending == nil {
+		clear(waiting)
+		c.pending = waiting[:0]
 	}
-	clear(before)
-	return before[:0]
-}
-
-func keepIDs(now, before []uint64) []uint64 {
-	if now != nil {
-		return now
+	if c.ended == nil {
+		c.ended = ended[:0]
 	}
-	return before[:0]
 }
 
 // saveBatch records jobs and removes those that have ended.
@@ -136,9 +128,18 @@ func (c *conn) settled(p *pending, err error) {
 	if p.place == placeWaits {
 		j.fn.disk[j.priority].coming--
 	}
-	if j.rare != nil && j.rare.recorded != nil {
-		close(j.rare.recorded)
-		j.rare.recorded = nil
+	defer func() {
+		if j.rare != nil && j.rare.recorded != nil {
+			close(j.rare.recorded)
+			j.rare.recorded = nil
+		}
+	}()
+	if err == nil && p.twin == 0 {
+		if twin := s.twin(j); twin != nil {
+			// It has come from the disk meanwhile.
+			p.twin = twin.id
+			err = c.replace(j, twin)
+		}
 	}
 	switch {
 	case err != nil:
@@ -160,6 +161,49 @@ func (c *conn) settled(p *pending, err error) {
 		s.start(j, time.Now())
 	}
 	c.created(j.id)
+}
+
+// twin returns a job that was there before a new one with the same key.
+func (s *Server) twin(j *job) *job {
+	hash, ok := s.hash(j.key(), j.workload())
+	if !ok {
+		return nil
+	}
+	for other := j.fn.byKey[hash]; other != nil; other = other.sameHash {
+		if other != j && other.state != StateNew && bytes.Equal(other.data[:other.keySize], j.key()) &&
+			(string(j.key()) != keyIsWorkload || bytes.Equal(other.workload(), j.workload())) {
+			return other
+		}
+	}
+	return nil
+}
+
+// replace has a twin done instead of a new job that was recorded, which nobody may
+// find any more.
+func (c *conn) replace(j, twin *job) (err error) {
+	s := c.server
+	twin.wanted = true
+	var add []row
+	if !twin.durable {
+		add = append(add, rowOf(twin, placeMemory))
+	}
+	s.pause(func() {
+		err = s.store.Update(context.Background(), func(tx *store.Tx) error {
+			if err := insert(tx, add); err != nil {
+				return err
+			}
+			return remove(tx, []uint64{j.id})
+		})
+	})
+	switch {
+	case err != nil:
+		c.ended = append(c.ended, j.id)
+	case len(add) > 0 && (twin.state == StateDone || twin.state == StateDropped):
+		c.ended = append(c.ended, twin.id) // it has ended meanwhile
+	case len(add) > 0:
+		twin.durable = true
+	}
+	return err
 }
 
 // settledJoined goes on with a job that existed before.
@@ -304,41 +348,42 @@ func (s *Server) revive(r *row, now time.Time) *job {
 }
 
 // fetch takes the job with a key from the disk, for a client that waits for it.
-func (c *conn) fetch(f *function, key, workload []byte) (j *job) {
+func (c *conn) fetch(f *function, key, workload []byte) {
 	s := c.server
 	stored := storedKey(key, workload)
 	if stored == nil {
-		return nil
+		return
 	}
 	c.settle()
+	var (
+		r     row
+		found bool
+		err   error
+	)
 	s.pause(func() {
 		s.loading.Lock()
-		defer s.loading.Unlock()
-		var (
-			r     row
-			found bool
-		)
-		err := s.store.Update(context.Background(), func(tx *store.Tx) (err error) {
+		err = s.store.Update(context.Background(), func(tx *store.Tx) (err error) {
 			r, found, err = loadOne(tx, f.name, stored)
 			return err
 		})
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if err != nil {
-			s.log.Error().Err(err).Msg("cannot load a job from the disk")
-		}
-		if err == nil && found {
-			s.unshelved(f, 1)
-			f.total--
-			if r.place == placeLater {
-				f.later[r.priority]--
-			} else {
-				f.disk[r.priority].ready--
-			}
-			s.revive(&r, time.Now())
-		}
 	})
-	return s.same(f, key, workload)
+	// Nobody can have recorded another one until here, and from here on this is known.
+	defer s.loading.Unlock()
+	switch {
+	case err != nil:
+		s.log.Error().Err(err).Msg("cannot load a job from the disk")
+		return
+	case !found:
+		return
+	}
+	s.unshelved(f, 1)
+	f.total--
+	if r.place == placeLater {
+		f.later[r.priority]--
+	} else {
+		f.disk[r.priority].ready--
+	}
+	s.revive(&r, time.Now())
 }
 
 // loadScheduled has those jobs wait as usual that are on disk and have come due.

@@ -24,6 +24,8 @@ const atOnce = 16
 const (
 	insertColumns = `INSERT INTO gearman_jobs (id, function, priority, key, run_at, place, reducer, workload) VALUES `
 	insertRow     = `(?, ?, ?, ?, ?, ?, ?, ?)`
+	// A job that clients alone wanted may be submitted by several in the background.
+	insertTwice = ` ON CONFLICT (id) DO NOTHING`
 
 	queryLoad = `SELECT id, key, run_at, tries, reducer, workload FROM gearman_jobs
 		WHERE place = 1 AND function = ? AND priority = ? ORDER BY id LIMIT ?`
@@ -96,7 +98,7 @@ func insert(tx *store.Tx, rows []row) error {
 			}
 			args = append(args, int64(r.id), []byte(r.function), int64(r.priority), r.key, r.runAt, int64(r.place), reducer, notNil(r.workload))
 		}
-		if _, err := tx.Exec(insertColumns+strings.Repeat(insertRow+", ", n-1)+insertRow, args...); err != nil {
+		if _, err := tx.Exec(insertColumns+strings.Repeat(insertRow+", ", n-1)+insertRow+insertTwice, args...); err != nil {
 			return fmt.Errorf("cannot record jobs: %w", err)
 		}
 		rows = rows[n:]

@@ -37,7 +37,7 @@ type Server struct {
 	seed    maphash.Seed
 	blocks  sync.Pool
 	quit    chan struct{} // closed when an operator has asked it to stop
-	loading sync.Mutex    // held while jobs come from the disk
+	loading sync.RWMutex  // held while jobs come from the disk; for reading, while jobs are recorded that may be there
 
 	mu        sync.Mutex
 	room      sync.Cond // memory, of mu
@@ -96,6 +96,9 @@ const maxHost = 40
 // store. It is to be called once.
 func (s *Server) Serve(ctx context.Context, hurry <-chan struct{}, listeners ...net.Listener) error {
 	if err := s.recover(ctx); err != nil {
+		if ctx.Err() != nil {
+			err = nil // it is to end before it has begun
+		}
 		return errors.Join(err, closeAll(listeners))
 	}
 	clock, stopClock := context.WithCancel(context.WithoutCancel(ctx))
