@@ -17,7 +17,7 @@ import (
 func workerCommand(io IO) *cli.Command {
 	return &cli.Command{
 		Name:  "worker",
-		Usage: "Gearman: submit jobs, wait for them, ask about them",
+		Usage: "Gearman: submit jobs, wait for them, ask about them; a job server",
 		Description: "The job servers are those of --server, else those of `servers` in the section\n" +
 			"[worker] of the config, else 127.0.0.1:4730. A job goes to the first one that\n" +
 			"takes it.\n\n" +
@@ -26,10 +26,12 @@ func workerCommand(io IO) *cli.Command {
 				"procops worker job 127.0.0.1:4730//H:host:12  # what has become of it",
 				"procops worker exec reverse 'some text'       # wait and print the result",
 				"procops worker ping                           # which servers answer",
+				"procops worker server                         # be a job server",
+				"procops worker admin status                   # what a server has to do",
 			),
 		Subcommands: []*cli.Command{
 			workerSubmitCommand(io), workerExecCommand(io), workerExecManyCommand(io), workerJobCommand(io), workerPingCommand(io),
-			workerServerCommand(io),
+			workerServerCommand(io), workerAdminCommand(io),
 		},
 	}
 }
