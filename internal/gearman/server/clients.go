@@ -284,12 +284,12 @@ func (c *conn) status(handle []byte) {
 	if ok {
 		j = s.jobs.get(id)
 	}
-	known, running, numerator, denominator := flag(j != nil), flag(j != nil && j.worker != nil), []byte("0"), []byte("0")
+	known, running, numerator, denominator := digit(j != nil), digit(j != nil && j.worker != nil), []byte("0"), []byte("0")
 	if j != nil && j.rare != nil {
 		numerator, denominator = decimal(j.rare.numerator), decimal(j.rare.denominator)
 	}
 	if ok && j == nil && s.onDisk > 0 {
-		known = flag(c.shelved(id))
+		known = digit(c.shelved(id))
 	}
 	c.answer(wire.StatusRes, handle, known, running, numerator, denominator)
 }
@@ -305,19 +305,19 @@ func (c *conn) statusUnique(key []byte) {
 			}
 		}
 	}
-	known, running, numerator, denominator, clients := flag(j != nil), flag(j != nil && j.worker != nil), []byte("0"), []byte("0"), uint32(0)
+	known, running, numerator, denominator, clients := digit(j != nil), digit(j != nil && j.worker != nil), []byte("0"), []byte("0"), uint32(0)
 	if j != nil {
 		j.tell(func(*conn) { clients++ })
 		if j.rare != nil {
 			numerator, denominator = decimal(j.rare.numerator), decimal(j.rare.denominator)
 		}
 	} else if s.onDisk > 0 {
-		known = flag(c.shelvedKey(key))
+		known = digit(c.shelvedKey(key))
 	}
 	c.answer(wire.StatusResUnique, key, known, running, numerator, denominator, decimal(clients))
 }
 
-func flag(on bool) []byte {
+func digit(on bool) []byte {
 	if on {
 		return []byte("1")
 	}
