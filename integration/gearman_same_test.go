@@ -134,7 +134,7 @@ func (c *talker) send(t *testing.T, data []byte) {
 }
 
 // fileNumber is what differs in the answer to workers.
-var fileNumber = regexp.MustCompile(`(?m)^\d+ `) //nolint:gochecknoglobals // a constant, but for the language
+var fileNumber = regexp.MustCompile(`(?m)^\d+ `)
 
 // listen notes what is said to a connection until it has answered an echo.
 func (k *talk) listen(c *talker, workers bool) {

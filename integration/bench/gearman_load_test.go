@@ -5,6 +5,7 @@ package bench
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -194,8 +195,8 @@ func loadWorker(l *link, none func(sleep []byte) (goOn bool, err error)) (done i
 		case wire.Noop:
 			err = l.write(grab)
 		case wire.NoJob:
-			goOn := false
-			if goOn, err = none(sleep); !goOn || err != nil {
+			goOn, err := none(sleep)
+			if !goOn || err != nil {
 				return done, err
 			}
 		default:
@@ -236,7 +237,7 @@ func foregroundLoad(tb testing.TB, port, n, window int) float64 {
 		links[i] = dialLink(tb, port)
 		workers.Go(func() {
 			_, err := loadWorker(links[i], func(sleep []byte) (bool, error) { return true, links[i].write(sleep) })
-			if err != nil && err != io.EOF && !isClosed(err) {
+			if err != nil && !errors.Is(err, io.EOF) && !isClosed(err) {
 				tb.Errorf("worker %d: %v", i, err)
 			}
 		})

@@ -80,8 +80,6 @@ func adminRefusal(server Address, text string) error {
 	return &ServerError{Server: server, Code: code, Text: strings.ReplaceAll(more, "+", " ")}
 }
 
-
-
 // SplitAdmin splits a line of an answer into as many fields as a list has. The one
 // with a name, which may have tabs in it, is the first, or with nameLast the last.
 func SplitAdmin(line string, fields int, nameLast bool) ([]string, error) {

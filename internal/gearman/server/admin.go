@@ -59,19 +59,10 @@ func splitLine(line []byte) (words []string) {
 // command does what a line says and returns the answer.
 func (c *conn) command(words []string) string {
 	s := c.server
+	if text, ok := s.question(words); ok {
+		return text
+	}
 	switch name := strings.ToLower(words[0]); {
-	case name == "status":
-		return s.statusText()
-	case name == "prioritystatus":
-		return s.priorityText()
-	case name == "workers":
-		return s.workersText()
-	case name == "version":
-		return "OK " + posedVersion + "\n"
-	case name == "verbose":
-		return "OK ERROR\n"
-	case name == "getpid":
-		return fmt.Sprintf("OK %d\n", os.Getpid())
 	case name == "show" && len(words) > 1:
 		return c.show(words[1:])
 	case name == "cancel" && len(words) > 2:
@@ -88,6 +79,25 @@ func (c *conn) command(words []string) string {
 		return s.shutdown()
 	}
 	return fmt.Sprintf(textUnknownCommand, words[0])
+}
+
+// question answers what changes nothing; false if it is something else.
+func (s *Server) question(words []string) (string, bool) {
+	switch strings.ToLower(words[0]) {
+	case "status":
+		return s.statusText(), true
+	case "prioritystatus":
+		return s.priorityText(), true
+	case "workers":
+		return s.workersText(), true
+	case "version":
+		return "OK " + posedVersion + "\n", true
+	case "verbose":
+		return "OK ERROR\n", true
+	case "getpid":
+		return fmt.Sprintf("OK %d\n", os.Getpid()), true
+	}
+	return "", false
 }
 
 // order returns the functions in the order of gearmand: that of its hash table,
@@ -211,7 +221,7 @@ func (s *Server) inOrder(name func(*job) string) []*job {
 	}
 	all := make([]placed, 0, s.jobs.size)
 	for _, p := range s.jobs.pages {
-		for _, j := range p.jobs {
+		for _, j := range &p.jobs {
 			if j != nil && j.state != StateNew {
 				all = append(all, placed{j, bucket(name(j))})
 			}

@@ -25,16 +25,15 @@ const (
 type conn struct {
 	server *Server
 	net    net.Conn
-	raw    syscall.RawConn            // nil: the connection can only be waited for
-	write  func(fd uintptr) bool      // of out, for raw
-	read   func(fd uintptr) bool      // of in, for raw
-	in     input                      // the goroutine's
-	packet wire.Packet                // the goroutine's
-	lastFn *function                  // the goroutine's: of the last submission
-	number int                        // of its file, as `workers` shows it
-	host   string                     // where it comes from
-	serial uint64                     // connections before it
-	now    time.Time                  // of this batch
+	raw    syscall.RawConn       // nil: the connection can only be waited for
+	write  func(fd uintptr) bool // of out, for raw
+	read   func(fd uintptr) bool // of in, for raw
+	in     input                 // the goroutine's
+	packet wire.Packet           // the goroutine's
+	lastFn *function             // the goroutine's: of the last submission
+	number int                   // of its file, as `workers` shows it
+	host   string                // where it comes from
+	now    time.Time             // of this batch
 	out    output
 
 	id         string
@@ -121,7 +120,7 @@ func (in *input) readNow(fd uintptr) bool {
 	in.room()
 	for {
 		n, err := syscall.Read(int(fd), in.buf[in.end:])
-		switch err { //nolint:errorlint // the kernel's own number, which nobody has wrapped
+		switch err {
 		case nil:
 			in.n, in.err = n, nil
 			if n == 0 {

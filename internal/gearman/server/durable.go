@@ -324,10 +324,10 @@ func (s *Server) unshelved(f *function, n int) {
 }
 
 // revive makes a job in memory of one on disk.
-func (s *Server) revive(r *row, now time.Time) *job {
+func (s *Server) revive(r *row, now time.Time) {
 	f := s.function([]byte(r.function))
 	if f == nil {
-		return nil
+		return
 	}
 	data, keySize := r.data()
 	j := &job{
@@ -344,7 +344,6 @@ func (s *Server) revive(r *row, now time.Time) *job {
 	s.memory += j.cost()
 	s.known(j)
 	s.start(j, now)
-	return j
 }
 
 // fetch takes the job with a key from the disk, for a client that waits for it.

@@ -387,7 +387,6 @@ func TestOneKeyManyPeers(t *testing.T) {
 					typ = wire.SubmitJob
 				}
 				handles <- p.submit(typ, "f", fmt.Sprint("key ", round), "work")
-				
 			})
 		}
 		all.Wait()

@@ -182,7 +182,7 @@ func (o *output) try(parts []part) (left int) {
 func (o *output) writeNow(fd uintptr) bool {
 	for {
 		n, err := syscall.Write(int(fd), o.now)
-		switch err { //nolint:errorlint // the kernel's own number, which nobody has wrapped
+		switch err {
 		case nil:
 			o.wrote = n
 		case syscall.EINTR:

@@ -185,14 +185,15 @@ func scanRows(found *sql.Rows, room int64, into func(*sql.Rows) (row, error)) (r
 }
 
 // load takes jobs of a queue from the disk.
-func load(tx *store.Tx, function string, priority int, most int, room int64) ([]row, error) {
+func load(tx *store.Tx, function string, priority, most int, room int64) ([]row, error) {
 	found, err := tx.Query(queryLoad, []byte(function), int64(priority), int64(most))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read jobs: %w", err)
 	}
 	rows, _, err := scanRows(found, room, func(found *sql.Rows) (row, error) {
 		r := row{function: function, priority: uint8(priority)}
-		return r, r.scan(found)
+		err := r.scan(found)
+		return r, err
 	})
 	if err != nil || len(rows) == 0 {
 		return nil, err
@@ -398,4 +399,3 @@ func giveBack(tx *store.Tx, next, end uint64) error {
 	}
 	return nil
 }
-

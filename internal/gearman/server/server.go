@@ -103,21 +103,18 @@ func (s *Server) Serve(ctx context.Context, hurry <-chan struct{}, listeners ...
 	}
 	clock, stopClock := context.WithCancel(context.WithoutCancel(ctx))
 	s.work.Go(func() { s.tick(clock) })
-	failed := make(chan error, len(listeners))
 	for _, l := range listeners {
-		s.work.Go(func() { failed <- s.accept(ctx, l) })
+		s.work.Go(func() { s.accept(ctx, l) })
 	}
-	var err error
 	select {
 	case <-ctx.Done():
 	case <-s.quit:
-	case err = <-failed:
 	}
 	s.mu.Lock()
 	s.stopping = true
 	s.room.Broadcast()
 	s.mu.Unlock()
-	err = errors.Join(err, closeAll(listeners))
+	err := closeAll(listeners)
 	s.drain(hurry)
 	s.hangUp()
 	stopClock()
@@ -181,7 +178,7 @@ func (s *Server) hangUp() {
 }
 
 // accept takes connections until the listener is closed.
-func (s *Server) accept(ctx context.Context, l net.Listener) error {
+func (s *Server) accept(ctx context.Context, l net.Listener) {
 	wait := time.Duration(0)
 	for {
 		nc, err := l.Accept()
@@ -191,7 +188,7 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 			continue
 		}
 		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-			return nil
+			return
 		}
 		// No more files, most likely: some come back.
 		wait = min(max(2*wait, acceptAgain), time.Second)
@@ -199,7 +196,7 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return nil
+			return
 		}
 	}
 }

@@ -33,11 +33,11 @@ func (h *Histogram) Bound(i int) float64 {
 
 // FunctionStats are the figures of one function, since the server has begun.
 type FunctionStats struct {
-	Name                                         string
-	Queued, Scheduled, Running, Workers          int // now
-	Submitted, Joined                            uint64
+	Name                                          string
+	Queued, Scheduled, Running, Workers           int // now
+	Submitted, Joined                             uint64
 	Completed, Failed, Retried, Buried, Abandoned uint64
-	Took                                         Histogram
+	Took                                          Histogram
 }
 
 // Stats are the figures of a server.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -131,8 +132,7 @@ func (c *conn) take() (*ability, *job) {
 	}
 	for p := range priorities {
 		// As in gearmand, the function comes first that was named last.
-		for i := len(c.abilities) - 1; i >= 0; i-- {
-			a := c.abilities[i]
+		for i, a := range slices.Backward(c.abilities) {
 			f := a.fn
 			if s.head(&f.queue[p]) == nil && f.disk[p].ready > 0 {
 				c.unshelve(f, p)
