@@ -304,7 +304,7 @@ func sqlite(statement string) func(t *testing.T, s *harness.Sandbox) {
 	}
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
