@@ -255,6 +255,7 @@ const lastWords = 500 * time.Millisecond
 
 // finish closes the connection, once what waits is written.
 func (o *output) finish() {
+	o.flush()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.writing && !o.closed {
