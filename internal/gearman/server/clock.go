@@ -10,6 +10,10 @@ import (
 // woken that does not ask, before all are woken.
 const lookAgain = 500 * time.Millisecond
 
+// longest is how long the clock waits when nothing is to come: the wall clock may
+// be set meanwhile.
+const longest = time.Minute
+
 // clock has the jobs that something happens to at a time: those that wait for it,
 // and those whose worker has no more than that. The server's lock guards it.
 type clock struct {
@@ -78,8 +82,11 @@ func (c *clock) ring() {
 }
 
 // next returns how long nothing happens.
-func (c *clock) next(now time.Time) time.Duration {
-	wait := lookAgain
+func (c *clock) next(now, watch time.Time) time.Duration {
+	wait := longest
+	if !watch.IsZero() {
+		wait = watch.Sub(now)
+	}
 	if len(c.jobs) > 0 {
 		wait = min(wait, time.UnixMicro(c.jobs[0].due()).Sub(now))
 	}
@@ -91,7 +98,7 @@ func (c *clock) next(now time.Time) time.Duration {
 
 // tick does what is due until ctx ends.
 func (s *Server) tick(ctx context.Context) {
-	timer := time.NewTimer(lookAgain)
+	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
@@ -101,14 +108,18 @@ func (s *Server) tick(ctx context.Context) {
 		case <-timer.C:
 		}
 		s.mu.Lock()
+		if !s.watch.IsZero() && !time.Now().Before(s.watch) {
+			s.look()
+		}
 		shelf := s.strike(time.Now())
-		wait := s.clock.next(time.Now())
+		wait := s.clock.next(time.Now(), s.watch)
 		dirty := s.takeDirty()
 		s.mu.Unlock()
 		flush(dirty)
 		if shelf {
 			s.loadScheduled(ctx)
 		}
+		s.saveChanges()
 		timer.Reset(wait)
 	}
 }
@@ -127,10 +138,15 @@ func (s *Server) strike(now time.Time) (shelf bool) {
 		s.stats.timeouts++
 		s.lose(j)
 	}
+	return s.clock.shelf != 0 && s.clock.shelf <= now.Unix()
+}
+
+// look wakes all who sleep beside work that waits.
+func (s *Server) look() {
+	s.watch = time.Time{}
 	for _, f := range s.functions {
 		if f.asleep > 0 && s.waiting(f) {
 			s.wake(f, 0)
 		}
 	}
-	return s.clock.shelf != 0 && s.clock.shelf <= now.Unix()
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -200,7 +201,12 @@ func (c *conn) understand() {
 	dirty := append(few[:0], s.dirty...)
 	s.clean()
 	s.mu.Unlock()
-	flush(dirty)
+	c.flush()
+	if len(dirty) > 0 && (len(dirty) > 1 || dirty[0] != c) {
+		// Others who are ready may have more to say to the same connections.
+		runtime.Gosched()
+		flush(dirty)
+	}
 	for _, to := range dirty {
 		to.out.waitForRoom()
 	}
@@ -357,6 +363,9 @@ func (c *conn) leave() {
 	}
 	for c.waiting != nil {
 		s.noLonger(c.waiting)
+	}
+	for _, id := range c.ended {
+		s.change(change{id: id, ended: true})
 	}
 	dirty := s.takeDirty()
 	s.mu.Unlock()

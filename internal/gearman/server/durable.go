@@ -416,6 +416,12 @@ func (s *Server) loadScheduled(ctx context.Context) {
 	flush(dirty)
 }
 
+// change has it recorded that a job was lost.
+func (s *Server) change(c change) {
+	s.changes = append(s.changes, c)
+	s.clock.ring()
+}
+
 // saveChanges records which jobs were lost.
 func (s *Server) saveChanges() {
 	s.mu.Lock()
@@ -438,6 +444,9 @@ func (s *Server) saveChanges() {
 	})
 	if err != nil {
 		s.log.Error().Err(err).Msg("cannot record which jobs were lost")
+		s.mu.Lock()
+		s.changes = append(changes, s.changes...) // tried again with the next ones
+		s.mu.Unlock()
 	}
 }
 

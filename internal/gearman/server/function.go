@@ -65,6 +65,9 @@ func (s *Server) function(name []byte) *function {
 // waiting reports whether a worker that asks for a job of the function would get
 // one. What it says and what take gives must agree, or workers spin.
 func (s *Server) waiting(f *function) bool {
+	if s.stopping {
+		return false
+	}
 	for p := range priorities {
 		if f.disk[p].ready > 0 || s.head(&f.queue[p]) != nil {
 			return true
@@ -182,6 +185,10 @@ func (s *Server) wake(f *function, most int) {
 			c.reply(wire.Noop)
 			n++
 		}
+	}
+	if f.asleep > 0 && s.watch.IsZero() {
+		s.watch = time.Now().Add(lookAgain)
+		s.clock.ring()
 	}
 }
 

@@ -137,10 +137,14 @@ type change struct {
 	id       uint64
 	tries    uint16
 	bury     bool
+	ended    bool   // it is to be removed, which has failed before
 	function string // of a job that is buried
 }
 
 func (c change) save(tx *store.Tx) error {
+	if c.ended {
+		return remove(tx, []uint64{c.id})
+	}
 	var err error
 	if c.bury {
 		_, err = tx.Exec("UPDATE gearman_jobs SET tries = ?, place = 3 WHERE id = ?", int64(c.tries), int64(c.id))

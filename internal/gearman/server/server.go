@@ -52,6 +52,7 @@ type Server struct {
 	numbers   numbers
 	stopping  bool
 	quitting  bool
+	watch     time.Time // when the clock looks whether work waits beside sleepers; zero: never
 	dirty     []*conn // connections with output that nobody has begun to write
 	changes   []change
 	stats     totals
@@ -172,9 +173,11 @@ func (s *Server) hangUp() {
 		all = append(all, c)
 	}
 	s.mu.Unlock()
+	var closing sync.WaitGroup
 	for _, c := range all {
-		c.out.finish()
+		closing.Go(c.out.finish)
 	}
+	closing.Wait()
 }
 
 // accept takes connections until the listener is closed.

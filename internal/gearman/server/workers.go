@@ -26,6 +26,9 @@ func (c *conn) can(name []byte, limit time.Duration) {
 	c.abilities = append(c.abilities, a)
 	if c.sleeping && !c.woken {
 		f.asleep++
+		if s.waiting(f) {
+			s.wake(f, 0)
+		}
 	}
 }
 
@@ -209,7 +212,7 @@ func (s *Server) lose(j *job) {
 	s.move(j, TriggerLost)
 	s.enqueue(j)
 	if j.durable {
-		s.changes = append(s.changes, change{id: j.id, tries: j.tries})
+		s.change(change{id: j.id, tries: j.tries})
 	}
 	s.idle.Broadcast()
 }
@@ -222,7 +225,7 @@ func (s *Server) giveUp(j *job) {
 	j.fn.stats.failed++
 	if j.durable {
 		j.fn.stats.buried++
-		s.changes = append(s.changes, change{id: j.id, tries: j.tries, bury: true, function: j.fn.name})
+		s.change(change{id: j.id, tries: j.tries, bury: true, function: j.fn.name})
 	}
 	s.move(j, TriggerGiveUp)
 	s.forget(j)
