@@ -304,10 +304,10 @@ func sqlite(statement string) func(t *testing.T, s *harness.Sandbox) {
 	}
 }
 
-func check(t testing.TB, err error) {
-	t.Helper()
+func check(tb testing.TB, err error) {
+	tb.Helper()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 

@@ -53,7 +53,7 @@ type Server struct {
 	stopping  bool
 	quitting  bool
 	watch     time.Time // when the clock looks whether work waits beside sleepers; zero: never
-	dirty     []*conn // connections with output that nobody has begun to write
+	dirty     []*conn   // connections with output that nobody has begun to write
 	changes   []change
 	stats     totals
 
