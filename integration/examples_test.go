@@ -202,7 +202,7 @@ func startsSupervisor(example string) bool {
 
 // goesOn reports whether an example goes on until Ctrl-C.
 func goesOn(example string) bool {
-	return regexp.MustCompile(` (--follow|-f|--watch)\b|supervise run\b|daemon run\b|tasks work$|heartbeat monitor$|procops serve\b`).MatchString(example) &&
+	return regexp.MustCompile(` (--follow|-f|--watch)\b|supervise run\b|daemon run\b|tasks work$|heartbeat monitor$|procops serve\b|worker server\b`).MatchString(example) &&
 		!regexp.MustCompile(` --then |supervise run &`).MatchString(example)
 }
 
@@ -227,6 +227,10 @@ func elsewhere(example string) string {
 		"127.0.0.1:4730//H:host:12 --wait", "$(procops worker submit slow) --wait",
 		"127.0.0.1:4730//H:host:12", "$(procops worker submit mail)",
 		"--server queue1 --server queue2:4731", "",
+		"--server queue2", "",
+		"procops worker server --listen 127.0.0.1:4731 --listen /run/procops/gearman.sock", "procops worker server --listen 127.0.0.1:$SERVE_PORT --listen $PWD/g.sock",
+		"procops worker server", "procops worker server --listen 127.0.0.1:$SERVE_PORT",
+		"cancel job H:host:12", "cancel job $(procops worker submit mail | sed 's|.*//||')",
 		"01KB0V6M3G7Q9WJ2Y4T8XN5RCE", "$(procops tasks push report)",
 		"--param too=ann", "",
 		"--ready --timeout 30s", "--ready --timeout 30s && procops supervise stop",

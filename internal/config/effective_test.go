@@ -189,6 +189,21 @@ servers = ["127.0.0.1:4730"]
 connect_timeout = "3s"
 answer_timeout = "10s"
 
+[worker.server]
+listen = ["127.0.0.1:4730"]
+durability = "process"
+job_retries = 0
+round_robin = false
+worker_wakeup = 1
+memory = "64M"
+max_memory = "4G"
+max_jobs = 0
+max_packet = "256M"
+max_connections = 20000
+write_timeout = "1m"
+keepalive = "1m"
+stop_grace = "10s"
+
 [tasks]
 broker = "sqlite"
 workers = 4
