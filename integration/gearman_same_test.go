@@ -405,6 +405,7 @@ func TestGearmanSame(t *testing.T) {
 			w GRAB_JOB
 			w PRE_SLEEP
 			a SUBMIT_JOB_BG f||3
+			w GRAB_JOB
 			w CAN_DO f
 			w PRE_SLEEP
 			w GRAB_JOB_ALL

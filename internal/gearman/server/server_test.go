@@ -196,6 +196,20 @@ func TestWokenWorkerLeaves(t *testing.T) {
 	}
 }
 
+// TestSleeperLearns has a worker that sleeps learn a function that has work. gearmand
+// lets it sleep on.
+func TestSleeperLearns(t *testing.T) {
+	r := start(t, nil, nil)
+	client, worker := r.dial(), r.dial()
+	client.submit(wire.SubmitJobBg, "f", "", "work")
+	worker.ask(wire.PreSleep, nil)
+	worker.send(wire.CanDo, "f")
+	worker.want("NOOP")
+	if got := worker.do(); got != "work" {
+		t.Errorf("got %q", got)
+	}
+}
+
 // TestTimeLimit has a worker take too long: the job goes to the next, and the late
 // result is refused.
 func TestTimeLimit(t *testing.T) {
