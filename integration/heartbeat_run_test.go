@@ -353,10 +353,14 @@ func TestHeartbeatRunOnAPathThatHangs(t *testing.T) {
 // hangs reports whether a thread of a procops waits in the kernel for a disk or a
 // server.
 func hangs(pid int) bool {
-	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
-	return slices.ContainsFunc(threads, func(path string) bool {
-		stat, err := os.ReadFile(path)
-		return err == nil && bytes.Contains(stat, []byte(" (procops) D "))
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+	return slices.ContainsFunc(threads, func(thread string) bool {
+		stat, err := os.ReadFile(filepath.Join(thread, "stat"))
+		if err != nil || !bytes.Contains(stat, []byte(" (procops) ")) {
+			return false
+		}
+		where, _ := os.ReadFile(filepath.Join(thread, "wchan")) // a wait that can be interrupted is none in state D
+		return bytes.Contains(stat, []byte(" (procops) D ")) || bytes.Contains(where, []byte("fuse")) || bytes.Contains(where, []byte("request_wait_answer"))
 	})
 }
 

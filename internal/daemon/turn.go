@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"syscall"
 	"time"
 
 	"procops/internal/launch"
@@ -66,6 +65,9 @@ type hand struct {
 	output   func(proc.Stream, []byte)
 	watchdog *watchdog // nil: no signs of life are expected
 	memory   int64     // of the last turn
+
+	peak     int64 // largest resident memory of procops itself in bytes
+	peakRead time.Time
 }
 
 func (d *Daemon) newHand() (worker, error) {
@@ -128,7 +130,7 @@ func (h *hand) turn(ctx context.Context, number uint64, begun func()) Turn {
 	}
 	h.memory = r.Memory
 	if h.cfg.Mode != runner.ModeCoprocess {
-		h.memory = ownMemory(r.Exit)
+		h.memory = h.ownMemory(r.Exit)
 	}
 	t.begun = true
 	t.Started, t.Duration, t.Memory = r.Started, r.Duration, h.memory
@@ -157,11 +159,16 @@ func codeOf(r runner.Result) int {
 	}
 }
 
+// peakAge is how old what is known of procops' own memory may be.
+const peakAge = time.Second
+
 // ownMemory returns the largest resident memory of a process in bytes; 0 if it is not
-// known, because it was not larger than procops: the kernel counts from there.
-func ownMemory(exit proc.Exit) int64 {
-	var self syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &self); err != nil || exit.MaxRSS <= self.Maxrss<<10 {
+// known, because it was not larger than procops has been: the kernel counts from there.
+func (h *hand) ownMemory(exit proc.Exit) int64 {
+	if time.Since(h.peakRead) > peakAge {
+		h.peak, h.peakRead = proc.PeakMemory(), time.Now()
+	}
+	if exit.MaxRSS <= h.peak {
 		return 0
 	}
 	return exit.MaxRSS

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -379,7 +380,8 @@ func TestReactions(t *testing.T) {
 			return nil
 		},
 	})
-	if err := <-ended; err == nil || err.Error() != "signal: killed" {
+	// The host of the reactions may have reaped it, as it does with all children.
+	if err := <-ended; err == nil || err.Error() != "signal: killed" && !errors.Is(err, syscall.ECHILD) {
 		t.Errorf("the process that beat ended with %v", err)
 	}
 	if got := did.String(); got != `restart web, task mail{"name":"a","` {

@@ -92,6 +92,23 @@ func (i Identity) Usage() (Usage, error) {
 	return Usage{CPU: time.Duration(s.ticks) * clockTick, RSS: pages * int64(os.Getpagesize())}, nil
 }
 
+// PeakMemory returns the largest resident memory in bytes that this process has had since
+// it was executed; 0 if it cannot be read. (getrusage(2) counts the memory of whoever has
+// executed it as well.)
+func PeakMemory() int64 {
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := bytes.Cut(text, []byte("\nVmHWM:"))
+	field, _, _ := bytes.Cut(rest, []byte(" kB"))
+	kb, err := strconv.ParseInt(string(bytes.TrimSpace(field)), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return kb << 10
+}
+
 // gone turns the errors of a process that has ended into os.ErrProcessDone.
 func gone(err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {

@@ -58,3 +58,14 @@ VmFlags: rd ex mr mw me
 		t.Errorf("%x, want %x", got, want)
 	}
 }
+
+func TestPeakMemory(t *testing.T) {
+	before := PeakMemory()
+	block := make([]byte, 64<<20)
+	for i := 0; i < len(block); i += 4096 {
+		block[i] = 1
+	}
+	if after := PeakMemory(); before < 1<<20 || after < before+32<<20 {
+		t.Errorf("%d bytes, and with 64 MB more %d", before, after)
+	}
+}
