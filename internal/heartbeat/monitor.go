@@ -77,6 +77,9 @@ func (l *List) Monitor(ctx context.Context, deps Deps, opt MonitorOptions) (last
 			if ctx.Err() != nil {
 				return last, nil
 			}
+			if errors.Is(err, store.ErrReplaced) {
+				return last, err // but not that one: whoever starts the monitor again helps it
+			}
 			m.complain(err, "cannot knock at the heartbeats; it is tried again")
 		}
 		if err := m.courier.deliver(ctx); err != nil && ctx.Err() == nil {

@@ -45,7 +45,7 @@ const maxPath = 500
 // it is the caller's own.
 func useError(what, path string, err error) error {
 	var own sqlite3.Error
-	if err == nil || (!errors.As(err, &own) && !errors.Is(err, errLockTimeout)) {
+	if err == nil || (!errors.As(err, &own) && !errors.Is(err, errLockTimeout) && !errors.Is(err, ErrReplaced)) {
 		return err
 	}
 	return withHint(fault.Wrap(fault.Failure, err, "cannot %s state %q", what, path), path, err)
@@ -58,6 +58,8 @@ func withHint(e *fault.Error, path string, err error) error {
 		return e.WithHint("the file is damaged: save what can be saved with `sqlite3 '%s' .recover | sqlite3 recovered.db`, or move it away and procops makes a new one", path)
 	case isFull(err):
 		return e.WithHint("the disk is full: nothing of this change was kept")
+	case errors.Is(err, ErrReplaced):
+		return e.WithHint("what it wrote there would be lost: start it again")
 	case isBusy(err):
 		return e.WithHint("another process keeps writing to it; `fuser -v '%s'` names those that have it open", path)
 	}

@@ -94,13 +94,17 @@ func open(ctx context.Context, dir, path string, opt Options) (*Store, error) {
 	if err == nil {
 		err = migrate(ctx, conn, opt.BusyTimeout)
 	}
+	var at place
+	if err == nil {
+		at, err = placeOf(path)
+	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close(), lock.close())
 	}
 	return &Store{
 		path:   path,
 		opt:    opt,
-		writer: startWriter(db, conn, lock, path, opt),
+		writer: startWriter(db, conn, lock, at, path, opt),
 		reader: readPool{dsn: dsn(path, opt) + "&_query_only=true"},
 	}, nil
 }

@@ -134,6 +134,32 @@ func TestDamagedPageIsNamed(t *testing.T) {
 	}
 }
 
+// TestReplacedDatabase: who writes to a file that is gone, or no longer the one at the
+// path, is told so and not that all is well.
+func TestReplacedDatabase(t *testing.T) {
+	for name, replace := range map[string]func(dir string) error{
+		"removed":  func(dir string) error { return os.Remove(filepath.Join(dir, File)) },
+		"moved":    func(dir string) error { return os.Rename(dir, dir+".old") },
+		"replaced": func(dir string) error { return os.Rename(filepath.Join(dir, "other"), filepath.Join(dir, File)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "state")
+			s := openIn(t, dir, Options{})
+			mustWrite(t, filepath.Join(dir, "other"), nil, 0o600)
+			if err := emit(s, "before"); err != nil {
+				t.Fatal(err)
+			}
+			if err := replace(dir); err != nil {
+				t.Fatal(err)
+			}
+			err := emit(s, "after")
+			if err == nil || !strings.Contains(err.Error(), "was moved, removed or replaced") || !strings.Contains(strings.Join(fault.Hints(err), ""), "start it again") {
+				t.Errorf("error %v, hints %q", err, fault.Hints(err))
+			}
+		})
+	}
+}
+
 func TestOddPaths(t *testing.T) {
 	for _, name := range []string{"with space", "100%", "what?", "#1", "a&b=c+d;e", "it's", "é\xff", "file:x", "%41", "a\nb"} {
 		dir := filepath.Join(t.TempDir(), name)

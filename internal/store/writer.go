@@ -49,7 +49,8 @@ type writer struct {
 	db    *sql.DB
 	conn  *sql.Conn
 	lock  *writeLock
-	path  string
+	place place
+	path  string // as messages name it
 	opt   Options
 	stmts map[string]*sql.Stmt
 	log   eventLog
@@ -61,9 +62,9 @@ type writer struct {
 	finished chan struct{}
 }
 
-func startWriter(db *sql.DB, conn *sql.Conn, lock *writeLock, path string, opt Options) *writer {
+func startWriter(db *sql.DB, conn *sql.Conn, lock *writeLock, at place, path string, opt Options) *writer {
 	w := &writer{
-		db: db, conn: conn, lock: lock, path: path, opt: opt,
+		db: db, conn: conn, lock: lock, place: at, path: path, opt: opt,
 		stmts:    map[string]*sql.Stmt{},
 		log:      eventLog{keep: opt.KeepEvents},
 		queue:    make(chan request, queueLength),
@@ -201,6 +202,10 @@ func answer(batch []request, err error) {
 // failed is the index of the update whose fault an error is, -1 if none's.
 func (w *writer) transact(batch []request) (failed int, err error) {
 	if err := w.lock.lock(); err != nil {
+		return -1, useError("write", w.path, err)
+	}
+	if err := w.place.check(); err != nil {
+		w.lock.unlock()
 		return -1, useError("write", w.path, err)
 	}
 	events, failed, err := w.locked(batch)
