@@ -109,8 +109,8 @@ func (c *courier) bring(ctx context.Context, d addressed) error {
 	}
 	if !c.isBrought(d.id) {
 		c.reactor.react(ctx, d.heartbeat, d.delivery)
-		if ctx.Err() != nil {
-			return nil
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 	}
 	err = c.list.delivered(ctx, []int64{d.id})
