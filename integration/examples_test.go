@@ -137,6 +137,7 @@ func exampleFixture(t *testing.T, s *harness.Sandbox, example string) {
 	s.Setenv("EDITOR", "cat")
 	for name, content := range map[string]string{
 		"Procfile": "web: echo up; exec sleep 1000\nworker: exec sleep 1000\n", "supervisord.conf": "[program:web]\ncommand=sleep 1000\n",
+		"ini/report.ini": "factory = Report_Factory::create\nsleep = 5\n", "bootstrap.php": "<?php\n",
 		"photo.jpg": "light",
 		".env":      "A=1\n", "local.env": "B=2\n", "prod.env": "C=3\n",
 		"params.json": `{"year": 2026}`, "tasks.jsonl": `{"type": "report", "in": "5m"}` + "\n",
@@ -212,6 +213,7 @@ func elsewhere(example string) string {
 		"/usr/local/bin/backup.sh", "./backup.sh",
 		"/etc/procops/procops.toml", "elsewhere.toml",
 		"/etc/supervisor/supervisord.conf", "supervisord.conf",
+		"/srv/app/", "",
 		"$(cat /run/queue.pid)", "$$",
 		"make report | mail me", "true",
 		"go test ./integration", "true",
