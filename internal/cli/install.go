@@ -90,7 +90,7 @@ func installFlags() []cli.Flag {
 }
 
 // superviseService is the tree as a service.
-func superviseService(c *cli.Context, a *app.App) (install.Service, error) {
+func superviseService(c *cli.Context, _ *app.App) (install.Service, error) {
 	if _, err := args(c, 0, 0, ""); err != nil {
 		return install.Service{}, err
 	}
