@@ -72,9 +72,10 @@ func TestDaemonsInTheTree(t *testing.T) {
 	if tree["web"].State != "running" {
 		t.Errorf("web is %+v", tree["web"])
 	}
-	now := daemonsOf(t, s)
-	if one := now["report"]; !one.Hosted || one.Turns < 3 {
-		t.Errorf("report is %+v", one)
+	var now map[string]daemonStatus
+	harness.Eventually(t, "three turns are recorded", func() bool { now = daemonsOf(t, s); return now["report"].Turns >= 3 })
+	if !now["report"].Hosted {
+		t.Errorf("report is %+v", now["report"])
 	}
 	if now["twins-1"].State != "running" || now["twins-2"].State != "running" {
 		t.Errorf("the twins are %+v", now)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -11,8 +12,12 @@ import (
 	"procops/internal/store"
 )
 
+// journalPause is the least time between two transactions: turns that follow each other
+// closely share one.
+const journalPause = 50 * time.Millisecond
+
 // journal writes what a daemon does into the store without holding it up: what comes
-// while a transaction is under way goes into the next one, together.
+// while a transaction is under way, or soon after one, goes into the next one, together.
 type journal struct {
 	id    ID
 	store *store.Store
@@ -22,6 +27,8 @@ type journal struct {
 	mu      sync.Mutex
 	pending page
 	writing bool
+	last    time.Time     // when the last transaction was begun
+	later   *time.Timer   // begins the next one; nil: nothing waits
 	broken  bool          // the last transaction has failed, which was said
 	idle    chan struct{} // closed when nothing is being written; nil while nobody waits
 }
@@ -43,9 +50,26 @@ func (j *journal) note(add func(p *page)) {
 	if spare := len(j.pending.turns) - max(1, j.keep); spare > 0 {
 		j.pending.turns = slices.Delete(j.pending.turns, 0, spare)
 	}
-	if !j.writing {
-		j.write()
+	if !j.writing && j.later == nil {
+		j.writeSoon()
 	}
+}
+
+// writeSoon begins to write what is pending, at once if the last time is long ago. The
+// lock is held.
+func (j *journal) writeSoon() {
+	rest := journalPause - time.Since(j.last)
+	if rest <= 0 {
+		j.write()
+		return
+	}
+	j.later = time.AfterFunc(rest, func() {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		if j.later != nil {
+			j.write()
+		}
+	})
 }
 
 // keepTurns changes how many turns are kept.
@@ -57,8 +81,12 @@ func (j *journal) keepTurns(n int) {
 
 // write begins to write what is pending. The lock is held.
 func (j *journal) write() {
+	if j.later != nil {
+		j.later.Stop()
+		j.later = nil
+	}
 	p, keep := j.pending, j.keep
-	j.pending = page{}
+	j.pending, j.last = page{}, time.Now()
 	err := j.store.Enqueue(func(tx *store.Tx) error { return p.save(tx, j.id, keep) }, j.written)
 	j.writing = err == nil
 	if err != nil {
@@ -77,9 +105,13 @@ func (j *journal) written(err error) {
 		j.broken = false
 	}
 	if !j.pending.empty() {
-		j.write()
+		if j.idle != nil {
+			j.write() // somebody waits for it
+		} else {
+			j.writeSoon()
+		}
 	}
-	if !j.writing && j.idle != nil {
+	if !j.writing && j.later == nil && j.idle != nil {
 		close(j.idle)
 		j.idle = nil
 	}
@@ -96,6 +128,9 @@ func (j *journal) failed(err error) {
 // flush waits until all is written.
 func (j *journal) flush(ctx context.Context) error {
 	j.mu.Lock()
+	if j.later != nil {
+		j.write()
+	}
 	if !j.writing {
 		j.mu.Unlock()
 		return nil

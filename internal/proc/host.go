@@ -149,6 +149,9 @@ func (h *Host) adopt(o HostOptions) error {
 // an empty string.
 func (h *Host) RunToken() string { return h.token }
 
+// Null returns a file that is empty and takes everything; it is the Host's.
+func (h *Host) Null() *os.File { return h.null }
+
 // Start starts a program. The error names the program and the cause; it is
 // fs.ErrNotExist and exec.ErrNotFound for a missing program, and fs.ErrPermission
 // for one that may not be executed.

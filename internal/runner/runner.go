@@ -68,11 +68,16 @@ func Run(ctx context.Context, h *proc.Host, u Unit) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("cannot run %q: %w", u.Command.String(), err)
 	}
-	p, err := h.Start(proc.Spec{
-		Argv: u.Command, Dir: u.Dir, Env: u.Env, Stdin: feed.child,
-		Raw: out.add, Progress: progressLines(u.OnProgress),
+	spec := proc.Spec{
+		Argv: u.Command, Dir: u.Dir, Env: u.Env, Stdin: feed.child, Raw: out.add,
 		User: u.User, Umask: u.Umask, Nice: u.Nice, CPUs: u.CPUs, Limits: u.Limits, Cgroup: u.Cgroup,
-	})
+	}
+	if u.OnProgress != nil {
+		spec.Progress = progressLines(u.OnProgress)
+	} else {
+		spec.ExtraFiles = []*os.File{h.Null()} // descriptor 3 is there, whether or not anybody listens
+	}
+	p, err := h.Start(spec)
 	feed.start(err == nil)
 	if err != nil {
 		return Result{}, err
@@ -94,6 +99,23 @@ func Run(ctx context.Context, h *proc.Host, u Unit) (Result, error) {
 	return result, nil
 }
 
+// lastWords is how long what a process has written, and the rest of its group, may take
+// that ends by itself. Only then it is stopped, which costs more.
+const lastWords = 5 * time.Millisecond
+
+// awaitGone reports whether nothing is left of a process that has ended, which is the
+// common case.
+func awaitGone(p *proc.Process) bool {
+	timer := time.NewTimer(lastWords)
+	defer timer.Stop()
+	select {
+	case <-p.Gone():
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
 // attend waits for the end of the process, or makes an end of it, and returns why
 // it did.
 func (u *Unit) attend(ctx context.Context, p *proc.Process) (Outcome, error) {
@@ -106,6 +128,9 @@ func (u *Unit) attend(ctx context.Context, p *proc.Process) (Outcome, error) {
 	var ended Outcome
 	select {
 	case <-p.Exited():
+		if awaitGone(p) {
+			return "", nil
+		}
 	case <-limit:
 		ended = TimedOut
 	case <-ctx.Done():
