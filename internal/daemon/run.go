@@ -364,6 +364,11 @@ func (d *Daemon) ended(t Turn) {
 		return
 	}
 	at := d.pace.next(now, d.known.failures)
+	if !at.IsZero() && !at.After(now) { // a timer would cost more than its time
+		d.known.next = at
+		d.start()
+		return
+	}
 	d.plan(at)
 	d.tellState("")
 	if !d.trimmed && at.Sub(now) > longTurn {

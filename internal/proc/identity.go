@@ -164,8 +164,27 @@ func (s stat) dead() bool { return (s.state == 'Z' || s.state == 'X') && s.threa
 
 func procFile(pid int, name string) string { return "/proc/" + strconv.Itoa(pid) + "/" + name }
 
+// maxStat is more than the longest entry: a name of 64 bytes and 50 numbers.
+const maxStat = 2048
+
+// readEntry reads a small file of /proc with as few system calls as can be: each start of
+// a program needs one. The error is as that of os.ReadFile.
+func readEntry(path string, buffer []byte) ([]byte, error) {
+	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	n, err := syscall.Read(fd, buffer)
+	_ = syscall.Close(fd) // nothing was written
+	if err != nil {
+		return nil, &os.PathError{Op: "read", Path: path, Err: err}
+	}
+	return buffer[:n], nil
+}
+
 func readStat(pid int) (stat, error) {
-	text, err := os.ReadFile(procFile(pid, "stat"))
+	var buffer [maxStat]byte
+	text, err := readEntry(procFile(pid, "stat"), buffer[:])
 	if err != nil {
 		return stat{}, err
 	}
