@@ -7,6 +7,7 @@ import (
 	"procops/internal/daemon"
 	"procops/internal/event"
 	"procops/internal/gearman/server"
+	"procops/internal/gearman/worker"
 	"procops/internal/heartbeat"
 	"procops/internal/supervise"
 	"procops/internal/tasks"
@@ -14,7 +15,7 @@ import (
 
 // Events describes all event types of procops, ordered by name.
 func Events() []event.Description {
-	all := slices.Concat(heartbeat.Events(), daemon.Events(), supervise.Events(), server.Events(), tasks.Events())
+	all := slices.Concat(heartbeat.Events(), daemon.Events(), supervise.Events(), server.Events(), worker.Events(), tasks.Events())
 	slices.SortFunc(all, func(a, b event.Description) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }

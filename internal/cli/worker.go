@@ -17,7 +17,7 @@ import (
 func workerCommand(io IO) *cli.Command {
 	return &cli.Command{
 		Name:  "worker",
-		Usage: "Gearman: submit jobs, wait for them, ask about them; a job server",
+		Usage: "Gearman: submit jobs, wait for them, do them; a job server",
 		Description: "The job servers are those of --server, else those of `servers` in the section\n" +
 			"[worker] of the config, else 127.0.0.1:4730. A job goes to the first one that\n" +
 			"takes it.\n\n" +
@@ -25,11 +25,13 @@ func workerCommand(io IO) *cli.Command {
 				"procops worker submit mail 'some text'        # in the background; prints a handle",
 				"procops worker job 127.0.0.1:4730//H:host:12  # what has become of it",
 				"procops worker exec reverse 'some text'       # wait and print the result",
+				"procops worker run                            # do the jobs of the functions in the config",
 				"procops worker ping                           # which servers answer",
 				"procops worker server                         # be a job server",
 				"procops worker admin status                   # what a server has to do",
 			),
 		Subcommands: []*cli.Command{
+			workerRunCommand(io),
 			workerSubmitCommand(io), workerExecCommand(io), workerExecManyCommand(io), workerJobCommand(io), workerPingCommand(io),
 			workerServerCommand(io), workerAdminCommand(io),
 		},
@@ -52,7 +54,15 @@ func jobFlags() []cli.Flag {
 // gearmanClient returns a client of the servers that the flags or the config
 // name.
 func gearmanClient(c *cli.Context, io IO) (*gearman.Client, error) {
-	var servers []gearman.Address
+	servers, err := serversOf(c)
+	if err != nil {
+		return nil, err
+	}
+	return app.GearmanClient(appOptions(c, io, "worker", brief), servers...)
+}
+
+// serversOf reads --server.
+func serversOf(c *cli.Context) (servers []gearman.Address, err error) {
 	for _, text := range c.StringSlice("server") {
 		server, err := gearman.ParseAddress(text)
 		if err != nil {
@@ -60,7 +70,7 @@ func gearmanClient(c *cli.Context, io IO) (*gearman.Client, error) {
 		}
 		servers = append(servers, server)
 	}
-	return app.GearmanClient(appOptions(c, io, "worker", brief), servers...)
+	return servers, nil
 }
 
 // timeLimit returns a context with the limit of --timeout, if there is one; over

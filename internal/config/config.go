@@ -24,7 +24,7 @@ type Config struct {
 	Supervise  supervise.Config `toml:"supervise" doc:"the tree of processes to keep running"`
 	Heartbeat  heartbeat.Config `toml:"heartbeat" doc:"heartbeats and what is expected of them"`
 	Daemon     daemon.Config    `toml:"daemon" doc:"programs that run again and again"`
-	Worker     gearman.Config   `toml:"worker" doc:"Gearman: the job servers"`
+	Worker     gearman.Config   `toml:"worker" doc:"Gearman: the job servers, and the functions of a worker"`
 	Tasks      tasks.Config     `toml:"tasks" doc:"queued tasks and what runs them"`
 	Serve      web.Config       `toml:"serve" doc:"pings, metrics and badges by HTTP: what procops serve does"`
 

@@ -18,7 +18,7 @@ import (
 // them as, the CPUs to run them on and the files that they are given. The error is
 // an *Error.
 func (c *Config) CheckPrograms() error {
-	return c.check((*machine).tree, (*machine).daemons, (*machine).tasks)
+	return c.check((*machine).tree, (*machine).daemons, (*machine).functions, (*machine).tasks)
 }
 
 // CheckDaemonPrograms is CheckPrograms for one daemon alone.
@@ -28,6 +28,15 @@ func (c *Config) CheckDaemonPrograms(name string) error {
 
 // CheckTreePrograms is CheckPrograms for the supervised tree alone.
 func (c *Config) CheckTreePrograms() error { return c.check((*machine).tree) }
+
+// CheckFunctionPrograms is CheckPrograms for some functions of the worker alone.
+func (c *Config) CheckFunctionPrograms(names ...string) error {
+	return c.check(func(m *machine) {
+		for _, name := range names {
+			m.function(name)
+		}
+	})
+}
 
 // CheckTaskPrograms is CheckPrograms for the types of tasks alone.
 func (c *Config) CheckTaskPrograms() error { return c.check((*machine).tasks) }
@@ -82,6 +91,22 @@ func (m *machine) daemon(name string) {
 	}
 	m.user(d.User, d.Group, d.Groups, at)
 	if err := d.CPUs.Check(); err != nil {
+		m.report(append(at, "cpus"), "%w", err)
+	}
+}
+
+func (m *machine) functions() {
+	for _, name := range m.cfg.Worker.FunctionNames() {
+		m.function(name)
+	}
+}
+
+func (m *machine) function(name string) {
+	f := m.cfg.Worker.Functions[name]
+	at := []string{"worker", "function", name}
+	m.command(f.Command, f.Dir, m.environment(nil, f.Env), append(at, "command")...)
+	m.user(f.User, f.Group, f.Groups, at)
+	if err := f.CPUs.Check(); err != nil {
 		m.report(append(at, "cpus"), "%w", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"procops/internal/launch"
 	"procops/internal/unit"
 )
 
@@ -16,6 +17,13 @@ type Config struct {
 	ConnectTimeout unit.Duration `toml:"connect_timeout" default:"3s" doc:"how long a server may take to accept a connection before a client tries the next one"`
 	AnswerTimeout  unit.Duration `toml:"answer_timeout" default:"10s" doc:"how long a server may take to answer; not how long a job may run"`
 	Server         ServerConfig  `toml:"server" doc:"the job server of procops: what procops worker server does"`
+
+	Concurrency int                 `toml:"concurrency" min:"1" max:"10000" default:"1" doc:"how many jobs a worker does at once"`
+	MaxRunTime  unit.Duration       `toml:"max_run_time" min:"0" default:"0" doc:"a worker that has run for so long ends in good order after the jobs under way, so that its supervisor starts it afresh; 0: no limit"`
+	MemoryLimit unit.Size           `toml:"memory_limit" default:"0" doc:"a worker that with its co-processes uses so much memory that a fifth more would be too much ends in the same way; 0: no limit"`
+	StopGrace   unit.Duration       `toml:"stop_grace" min:"0" default:"30s" doc:"how long a worker that is to stop lets its jobs run on before it stops them, and they fail"`
+	Backoff     launch.Backoff      `toml:"backoff" doc:"time until a worker connects again to a server that it cannot reach"`
+	Functions   map[string]Function `toml:"function" doc:"the functions of a worker, by name"`
 }
 
 // What holds where the configuration says nothing else.
@@ -41,7 +49,14 @@ func (c Config) Check(report func(err error, path ...string)) {
 	if c.AnswerTimeout <= 0 {
 		report(errors.New("answer_timeout must be longer than 0"), "answer_timeout")
 	}
+	if err := c.Backoff.Check(); err != nil {
+		report(err, "backoff", "initial")
+	}
+	c.checkFunctions(report)
 }
+
+// Filled fills in what is not set of what a connection needs.
+func (c Config) Filled() Config { return c.withDefaults() }
 
 // withDefaults fills in what is not set.
 func (c Config) withDefaults() Config {

@@ -29,16 +29,25 @@ type conn struct {
 
 // connect connects to a server. The end of ctx closes the connection.
 func (c *Client) connect(ctx context.Context, server Address) (*conn, error) {
-	dialer := net.Dialer{Timeout: c.cfg.ConnectTimeout.Std()}
-	nc, err := dialer.DialContext(ctx, server.network(), string(server))
+	nc, err := c.cfg.Dial(ctx, server)
 	if err != nil {
-		return nil, cannotConnect(ctx, server, c.cfg.ConnectTimeout, err)
+		return nil, err
 	}
 	return &conn{
 		server: server, net: nc, answer: c.cfg.AnswerTimeout.Std(), ctx: ctx,
 		reader: wire.NewReader(nc, wire.Response, 0),
 		unhook: context.AfterFunc(ctx, func() { _ = nc.Close() }),
 	}, nil
+}
+
+// Dial connects to a server. The error is a fault.Unreachable, unless ctx has ended.
+func (c Config) Dial(ctx context.Context, server Address) (net.Conn, error) {
+	dialer := net.Dialer{Timeout: c.ConnectTimeout.Std()}
+	nc, err := dialer.DialContext(ctx, server.network(), string(server))
+	if err != nil {
+		return nil, cannotConnect(ctx, server, c.ConnectTimeout, err)
+	}
+	return nc, nil
 }
 
 func cannotConnect(ctx context.Context, server Address, timeout unit.Duration, err error) error {

@@ -1,0 +1,50 @@
+package app
+
+import (
+	"context"
+
+	"github.com/rs/zerolog"
+
+	"procops/internal/gearman"
+	"procops/internal/gearman/worker"
+	"procops/internal/proc"
+)
+
+// GearmanWorkerOptions say how to run a worker.
+type GearmanWorkerOptions struct {
+	Functions []string              // only these; none: all of the config
+	Change    func(*gearman.Config) // what holds instead of the config; may be nil
+	Hurry     <-chan struct{}       // closed: end at once
+	Log       zerolog.Logger
+}
+
+// GearmanWorker runs a worker until ctx ends, or until it ends by itself.
+func (a *App) GearmanWorker(ctx context.Context, opt GearmanWorkerOptions) (worker.Report, error) {
+	cfg, err := a.Config.Worker.Only(opt.Functions...)
+	if err != nil {
+		return worker.Report{}, err
+	}
+	if err := a.Config.CheckFunctionPrograms(cfg.FunctionNames()...); err != nil {
+		return worker.Report{}, err
+	}
+	if opt.Change != nil {
+		opt.Change(&cfg)
+	}
+	st, err := a.Store(ctx)
+	if err != nil {
+		return worker.Report{}, err
+	}
+	// With a guard, because a job comes back when its worker is killed: what does it must
+	// be gone by then.
+	host, err := proc.NewHost(proc.HostOptions{
+		Guard: true, Subreaper: true,
+		OnError: func(err error) { opt.Log.Warn().Err(err).Msg("the jobs are guarded less") },
+	})
+	if err != nil {
+		return worker.Report{}, err
+	}
+	a.teardown.add("the host of the jobs", func(context.Context) error { return host.Close() })
+	return worker.New(cfg, worker.Deps{
+		Host: host, Store: st, Bus: a.Bus, Log: opt.Log, LogLevel: a.Config.Log.Level, Env: a.childEnv(), Hurry: opt.Hurry,
+	}).Run(ctx)
+}

@@ -1,0 +1,97 @@
+package worker
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/rs/zerolog"
+
+	"procops/internal/event"
+)
+
+// listen subscribes what belongs to every worker to its events, and returns what ends
+// that.
+func (w *Worker) listen() (end func()) {
+	ends := []func(){w.deps.Bus.Subscribe("worker.*", w.own(w.log))}
+	if w.cfg.MemoryLimit > 0 {
+		ends = append(ends, w.deps.Bus.Subscribe("worker.*", w.own(w.limitMemory)))
+	}
+	return func() {
+		for _, end := range slices.Backward(ends) {
+			end()
+		}
+	}
+}
+
+// speaker is what the data of all events of workers has.
+type speaker interface{ speaker() string }
+
+func (d runData) speaker() string      { return d.Worker }
+func (d serverData) speaker() string   { return d.Worker }
+func (d registerData) speaker() string { return d.Worker }
+func (d jobData) speaker() string      { return d.Worker }
+func (d resultData) speaker() string   { return d.Worker }
+func (d endData) speaker() string      { return d.Worker }
+func (d failedData) speaker() string   { return d.Worker }
+
+// own passes on the events of this worker alone.
+func (w *Worker) own(to func(event.Event)) func(event.Event) {
+	return func(e event.Event) {
+		if d, ok := e.Data.(speaker); ok && d.speaker() == w.id {
+			to(e)
+		}
+	}
+}
+
+// limitMemory ends the worker before it uses too much memory. It looks whenever no job is
+// in the middle: before and after each, and when there is nothing to do.
+func (w *Worker) limitMemory(e event.Event) {
+	switch e.Type {
+	case eventBeforeExecute.Name(), eventWork.Name(), eventIOWait.Name():
+	default:
+		return
+	}
+	limit := w.cfg.MemoryLimit.Bytes()
+	if used := w.memory.used(); float64(used)*nearly >= float64(limit) {
+		w.leave(fmt.Errorf("it uses %.1f MB of its memory_limit of %.1f MB", megabytes(used), megabytes(limit)))
+	}
+}
+
+func megabytes(n int64) float64 { return float64(n) / (1 << 20) }
+
+// level returns at which level an event is logged.
+func level(typ string) zerolog.Level {
+	switch typ {
+	case eventFailed.Name(), eventFunctionFailed.Name():
+		return zerolog.ErrorLevel
+	case eventBeforeRun.Name(), eventConnected.Name(), eventAfterRegister.Name(), eventAfterRun.Name():
+		return zerolog.InfoLevel
+	default:
+		return zerolog.DebugLevel
+	}
+}
+
+// log writes an event to the log.
+func (w *Worker) log(e event.Event) {
+	line := w.deps.Log.WithLevel(level(e.Type)) // nil, which takes all, below the level of the log
+	switch d := e.Data.(type) {
+	case runData:
+		line.Strs("functions", d.Functions).Int("concurrency", d.Concurrency)
+	case serverData:
+		line.Str("server", d.Server)
+	case registerData:
+		line.Str("server", d.Server).Strs("functions", d.Functions)
+	case jobData:
+		line.Str("function", e.Subject).Str("job", d.Job).Str("server", d.Server)
+	case resultData:
+		line.Str("function", e.Subject).Str("job", d.Job).Str("server", d.Server).Str("outcome", d.Outcome).Float64("seconds", d.Seconds)
+		if d.Message != "" {
+			line.Str("error", d.Message)
+		}
+	case endData:
+		line.Uint64("jobs", d.Jobs).Uint64("failed", d.Failed).Str("reason", d.Reason)
+	case failedData:
+		line.Str("server", d.Server).Str("error", d.Message)
+	}
+	line.Msg(e.Type)
+}
