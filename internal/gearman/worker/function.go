@@ -2,7 +2,8 @@ package worker
 
 import (
 	"slices"
-	"sync/atomic"
+
+	"github.com/rs/zerolog"
 
 	"procops/internal/gearman"
 	"procops/internal/proc"
@@ -14,16 +15,14 @@ type function struct {
 	name   string
 	cfg    gearman.Function
 	runner runner.Runner
-	limit  int           // how many of its jobs are done at once
-	scarce bool          // that is less than the worker does
-	slots  chan struct{} // who has put one in does a job
-	held   atomic.Int64  // jobs that the worker has, those that wait for a slot included
+	slots  chan struct{} // who has put one in has a job of it, or asks for one; nil: it has no limit of its own
 }
 
 func newFunction(name string, cfg gearman.Function, w *Worker) *function {
-	f := &function{name: name, cfg: cfg, limit: cfg.Parallel(w.cfg.Concurrency)}
-	f.scarce = f.limit < w.cfg.Concurrency
-	f.slots = make(chan struct{}, f.limit)
+	f := &function{name: name, cfg: cfg}
+	if limit := cfg.Parallel(w.cfg.Concurrency); limit < w.cfg.Concurrency {
+		f.slots = make(chan struct{}, limit)
+	}
 	s := starter{cfg: cfg, extra: append(slices.Clip(w.deps.Env), "PROCOPS_WORKER="+w.id, "PROCOPS_FUNCTION="+name, "PROCOPS_LOG_LEVEL="+w.deps.LogLevel)}
 	if len(cfg.EnvFile) == 0 && cfg.User == "" && cfg.Group == "" && cfg.Groups == nil {
 		s.ready, s.err = s.make()
@@ -37,9 +36,6 @@ func newFunction(name string, cfg gearman.Function, w *Worker) *function {
 	})
 	return f
 }
-
-// free reports whether another job of the function can be done.
-func (f *function) free() bool { return f.held.Load() < int64(f.limit) }
 
 // starter says how the processes of a function are started. What may have changed since
 // the last one, the users and the files with variables, is read again.
@@ -71,11 +67,11 @@ func (w *Worker) observe(f *function, n runner.Notice) {
 	case runner.NoticeStarted:
 		w.deps.Log.Debug().Str("function", f.name).Int("pid", n.PID).Msg("co-process has started")
 	case runner.NoticeEnded:
-		level := w.deps.Log.Debug()
-		if n.Cause != runner.CauseClosed && n.Cause != runner.CauseUnits {
-			level = w.deps.Log.Warn()
+		level := zerolog.WarnLevel
+		if n.Cause == runner.CauseClosed || n.Cause == runner.CauseUnits {
+			level = zerolog.DebugLevel
 		}
-		level.Str("function", f.name).Int("pid", n.PID).Int("units", n.Units).Msg("co-process has ended: " + n.Reason)
+		w.deps.Log.WithLevel(level).Str("function", f.name).Int("pid", n.PID).Int("units", n.Units).Msg("co-process has ended: " + n.Reason)
 	case runner.NoticeReady:
 	}
 }

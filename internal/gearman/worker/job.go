@@ -45,18 +45,11 @@ const small = 16 << 10
 
 // begin does a job in a goroutine of its own, which gives back the slot.
 func (w *Worker) begin(j *job) {
-	f := w.functions[j.function]
-	if f != nil {
-		f.held.Add(1)
-	}
 	j.session.jobs.Add(1)
 	w.jobs.Go(func() {
 		defer j.session.jobs.Done()
-		w.do(j, f)
-		w.release()
-		if f != nil && f.held.Add(-1) == int64(f.limit)-1 && f.scarce {
-			w.wakeAll()
-		}
+		w.do(j, w.functions[j.function])
+		j.session.release()
 	})
 }
 
@@ -115,13 +108,6 @@ func (d *deed) fail(reason string) {
 func (d *deed) run() {
 	if d.f == nil {
 		d.fail("this worker has no such function")
-		return
-	}
-	select {
-	case d.f.slots <- struct{}{}:
-		defer func() { <-d.f.slots }()
-	case <-d.w.running.Done():
-		d.result.Outcome, d.result.Reason = runner.Cancelled, "it was stopped"
 		return
 	}
 	input := d.job.workload

@@ -6,11 +6,12 @@ import (
 	"procops/internal/gearman"
 )
 
-// link keeps the worker connected with one server.
+// link keeps the worker connected with one server, for some of its functions.
 type link struct {
-	w        *Worker
-	server   gearman.Address
-	failures int // in a row, of connections that have not come to anything
+	w         *Worker
+	server    gearman.Address
+	functions []*function
+	failures  int // in a row, of connections that have not come to anything
 }
 
 // run connects, works, and connects again, until the worker takes no more jobs.
@@ -47,7 +48,7 @@ func (l *link) once() error {
 	if err != nil {
 		return err
 	}
-	s := newSession(l.w, l.server, conn)
+	s := newSession(l, conn)
 	defer s.close()
 	eventConnected.Publish(l.w.deps.Bus, l.w.id, about)
 	if err := s.register(); err != nil {

@@ -52,9 +52,6 @@ type Worker struct {
 
 	done, failed atomic.Uint64
 	memory       memory
-
-	mu       sync.Mutex
-	sessions map[*session]bool // that are to hear when a function is free again
 }
 
 // New returns a worker for the functions of a config without faults, which has at least
@@ -64,7 +61,7 @@ func New(cfg gearman.Config, deps Deps) *Worker {
 	cfg.Concurrency = max(1, cfg.Concurrency)
 	w := &Worker{
 		cfg: cfg, deps: deps, id: identity(), slots: make(chan struct{}, cfg.Concurrency),
-		functions: make(map[string]*function, len(cfg.Functions)), sessions: map[*session]bool{},
+		functions: make(map[string]*function, len(cfg.Functions)),
 	}
 	for name, f := range cfg.Functions {
 		w.functions[name] = newFunction(name, f, w)
@@ -109,7 +106,9 @@ func (w *Worker) Run(ctx context.Context) (Report, error) {
 	eventBeforeRun.Publish(w.deps.Bus, w.id, runData{Worker: w.id, Functions: w.cfg.FunctionNames(), Concurrency: w.cfg.Concurrency})
 	var links sync.WaitGroup
 	for _, server := range w.cfg.Servers {
-		links.Go(func() { (&link{w: w, server: server}).run() })
+		for _, functions := range w.groups() {
+			links.Go(func() { (&link{w: w, server: server, functions: functions}).run() })
+		}
 	}
 	links.Wait()
 	w.jobs.Wait()
@@ -121,6 +120,25 @@ func (w *Worker) Run(ctx context.Context) (Report, error) {
 	err := w.close()
 	eventBeforeDestroy.Publish(w.deps.Bus, w.id, end)
 	return report, err
+}
+
+// groups returns the functions that have a connection in common: each that has a limit of
+// its own has one of its own, on which nothing is asked for while it has all the jobs that
+// it may have. To tell a server that a function is not there for a while would not do:
+// gearmand takes the jobs of it that are under way for lost.
+func (w *Worker) groups() (groups [][]*function) {
+	var common []*function
+	for _, name := range w.cfg.FunctionNames() {
+		if f := w.functions[name]; f.slots == nil {
+			common = append(common, f)
+		} else {
+			groups = append(groups, []*function{f})
+		}
+	}
+	if len(common) > 0 {
+		groups = append(groups, common)
+	}
+	return groups
 }
 
 func (w *Worker) report(ctx context.Context) Report {
@@ -182,26 +200,5 @@ func (w *Worker) record(e event.Event) {
 	if _, err := w.deps.Store.Record(context.WithoutCancel(w.running), e); err != nil {
 		w.deps.Log.Warn().Err(err).Str("event", e.Type).Msg("it is not recorded")
 		w.deps.Bus.Publish(e)
-	}
-}
-
-// attach makes a session hear when a function is free again.
-func (w *Worker) attach(s *session) (detach func()) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.sessions[s] = true
-	return func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		delete(w.sessions, s)
-	}
-}
-
-// wakeAll wakes the sessions: a function is free again.
-func (w *Worker) wakeAll() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for s := range w.sessions {
-		s.wake()
 	}
 }

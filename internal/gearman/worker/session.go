@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"strconv"
 	"sync"
@@ -21,27 +22,26 @@ import (
 type session struct {
 	w       *Worker
 	server  gearman.Address
+	offers  []*function
+	slots   chan struct{} // of the only function, if it has a limit of its own; else nil
 	conn    net.Conn
 	reader  *wire.Reader
 	come    atomic.Int64 // bytes that have come
 	answers chan *job    // what a grab has brought; nil: there is no job
 	called  chan struct{}
-	lost    chan struct{} // closed when nothing more is read
-	err     error         // why; valid after lost
-	detach  func()
-	jobs    sync.WaitGroup  // that came by this connection
-	can     map[string]bool // functions that the server believes to be there
+	lost    chan struct{}  // closed when nothing more is read
+	err     error          // why; valid after lost
+	jobs    sync.WaitGroup // that came by this connection
 
 	writing sync.Mutex
 }
 
-func newSession(w *Worker, server gearman.Address, conn net.Conn) *session {
+func newSession(l *link, conn net.Conn) *session {
 	s := &session{
-		w: w, server: server, conn: conn, answers: make(chan *job, 1), called: make(chan struct{}, 1),
-		lost: make(chan struct{}), can: make(map[string]bool, len(w.functions)),
+		w: l.w, server: l.server, offers: l.functions, slots: l.functions[0].slots, conn: conn,
+		answers: make(chan *job, 1), called: make(chan struct{}, 1), lost: make(chan struct{}),
 	}
 	s.reader = wire.NewReader(counter{s}, wire.Response, 0)
-	s.detach = w.attach(s)
 	go s.read()
 	return s
 }
@@ -58,12 +58,11 @@ func (c counter) Read(p []byte) (int, error) {
 
 // close closes the connection. Jobs that are under way go on; nobody will be told.
 func (s *session) close() {
-	s.detach()
 	_ = s.conn.Close()
 	<-s.lost
 }
 
-// wake lets one that sleeps ask again.
+// wake lets it ask again if it sleeps.
 func (s *session) wake() {
 	select {
 	case s.called <- struct{}{}:
@@ -138,15 +137,20 @@ func (s *session) failed(err error) error {
 
 // register tells the server who is there and what it can do.
 func (s *session) register() error {
-	names := s.w.cfg.FunctionNames()
+	names := make([]string, len(s.offers))
+	for i, f := range s.offers {
+		names[i] = f.name
+	}
 	about := registerData{Worker: s.w.id, Server: string(s.server), Functions: names}
 	eventBeforeRegister.Publish(s.w.deps.Bus, s.w.id, about)
 	packets, err := wire.Append(nil, wire.Request, wire.SetClientID, s.w.id)
 	if err != nil {
 		return err
 	}
-	if packets, err = s.appendAbilities(packets); err != nil {
-		return err
+	for _, f := range s.offers {
+		if packets, err = appendAbility(packets, f); err != nil {
+			return err
+		}
 	}
 	if err := s.write(packets, nil); err != nil {
 		return err
@@ -159,30 +163,16 @@ func (s *session) register() error {
 // takes too long: first it is up to the worker to stop it.
 const timeLimitMargin = 10 * time.Second
 
-// appendAbilities appends what makes the server believe what is so: a function with all
-// the jobs that it may have is not there for a while.
-func (s *session) appendAbilities(packets []byte) (_ []byte, err error) {
-	for name, f := range s.w.functions {
-		free := !f.scarce || f.free()
-		if free == s.can[name] {
-			continue
-		}
-		switch {
-		case !free:
-			packets, err = wire.Append(packets, wire.Request, wire.CantDo, name)
-		case f.cfg.Timeout > 0:
-			// The server starts its clock when it hands the job out, and counts in milliseconds.
-			limit := f.cfg.Timeout.Std()*time.Duration(f.cfg.Retries+1) + f.cfg.RetryDelay.Std()*time.Duration(f.cfg.Retries) + f.cfg.Stop.Grace.Std() + timeLimitMargin
-			packets, err = wire.Append(packets, wire.Request, wire.CanDoTimeout, name, strconv.FormatInt(limit.Milliseconds(), 10))
-		default:
-			packets, err = wire.Append(packets, wire.Request, wire.CanDo, name)
-		}
-		if err != nil {
-			return packets, err
-		}
-		s.can[name] = free
+// appendAbility appends what tells a server of a function.
+func appendAbility(packets []byte, f *function) ([]byte, error) {
+	limit := f.cfg.Timeout.Std()
+	if limit == 0 {
+		return wire.Append(packets, wire.Request, wire.CanDo, f.name)
 	}
-	return packets, nil
+	// The server's clock runs from when it hands the job out, in milliseconds.
+	ms := int64(f.cfg.Retries) * (limit + f.cfg.RetryDelay.Std()).Milliseconds()
+	ms += (limit + f.cfg.Stop.Grace.Std() + timeLimitMargin).Milliseconds()
+	return wire.Append(packets, wire.Request, wire.CanDoTimeout, f.name, strconv.FormatInt(min(ms, math.MaxInt32), 10))
 }
 
 // work does jobs until the connection is lost, which is an error, or the worker takes no
@@ -194,11 +184,11 @@ func (s *session) work() error {
 		}
 		j, err := s.grab()
 		if err != nil {
-			s.w.release()
+			s.release()
 			return err
 		}
 		if j == nil {
-			s.w.release()
+			s.release()
 			if err := s.sleep(); err != nil {
 				return err
 			}
@@ -222,33 +212,49 @@ func (s *session) isLost() bool {
 	}
 }
 
-// reserve waits for a free slot; false: the connection is lost, or no more is taken.
+// reserve waits until there may be another job, here and in the worker as a whole; false:
+// the connection is lost, or no more is taken.
 func (s *session) reserve() bool {
+	if s.slots != nil && !s.put(s.slots) {
+		return false
+	}
+	if s.put(s.w.slots) {
+		if s.w.taking.Err() == nil {
+			return true
+		}
+		<-s.w.slots
+	}
+	if s.slots != nil {
+		<-s.slots
+	}
+	return false
+}
+
+// put puts one in as soon as there is room.
+func (s *session) put(slots chan struct{}) bool {
 	select {
-	case s.w.slots <- struct{}{}:
+	case slots <- struct{}{}:
+		return true
 	case <-s.lost:
 		return false
 	case <-s.w.taking.Done():
 		return false
 	}
-	if s.w.taking.Err() != nil {
-		s.w.release()
-		return false
-	}
-	return true
 }
 
 // release gives back what reserve has taken.
-func (w *Worker) release() { <-w.slots }
+func (s *session) release() {
+	<-s.w.slots
+	if s.slots != nil {
+		<-s.slots
+	}
+}
 
 // grab asks for a job; nil: there is none.
 func (s *session) grab() (*job, error) {
-	packets, err := s.appendAbilities(nil)
+	packet, err := wire.Append(nil, wire.Request, wire.GrabJobAll)
 	if err == nil {
-		packets, err = wire.Append(packets, wire.Request, wire.GrabJobAll)
-	}
-	if err == nil {
-		err = s.write(packets, nil)
+		err = s.write(packet, nil)
 	}
 	if err != nil {
 		return nil, err
