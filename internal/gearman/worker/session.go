@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -270,6 +271,8 @@ func (s *session) grab() (*job, error) {
 			return j, nil
 		case <-s.lost:
 			return nil, s.err
+		case <-s.w.running.Done():
+			return nil, context.Cause(s.w.running) // who has no time any more does not wait for an answer
 		case <-timer.C:
 			now := s.come.Load()
 			if now == come {
