@@ -23,6 +23,7 @@ type Function struct {
 	Concurrency int               `toml:"concurrency" min:"0" max:"10000" default:"0" doc:"how many jobs of this function a worker does at once; 0: as many as concurrency of [worker] says, in the mode coprocess as many as there may be co-processes"`
 	Timeout     unit.Duration     `toml:"timeout" min:"0" default:"0" doc:"a job that takes longer is stopped and fails; 0: no limit"`
 	Stream      bool              `toml:"stream" default:"false" doc:"pass the result on to the client while it comes, in pieces, instead of as a whole at the end"`
+	MaxResult   unit.Size         `toml:"max_result" min:"1" default:"64M" doc:"the largest result, which is kept in memory until it is sent; a job with a larger one fails; with stream there is no limit"`
 	Serialize   Serialization     `toml:"serialize" enum:"none,php" default:"none" doc:"none: workloads and results are bytes; php: clients serialize them as PHP does, scalars and arrays, which the command gets and gives as JSON"`
 	Retries     int               `toml:"retries" min:"0" max:"1000" default:"3" doc:"how often a job is tried again that asks for it with exit code 75; then it fails"`
 	RetryDelay  unit.Duration     `toml:"retry_delay" min:"0" default:"1s" doc:"time until a job is tried again"`

@@ -149,7 +149,7 @@ func (d *deed) pause() bool {
 // once runs the job once.
 func (d *deed) once(input []byte) {
 	work := runner.Work{
-		Input: input, TimeLimit: d.f.cfg.Timeout.Std(), Meta: d.meta(),
+		Input: input, TimeLimit: d.f.cfg.Timeout.Std(), Meta: d.meta(), MaxOutput: int(d.f.cfg.MaxResult.Bytes()),
 		OnProgress: func(p runner.Progress) {
 			d.tell(wire.WorkStatus, strconv.AppendUint(nil, p.Total, 10), strconv.FormatUint(p.Done, 10))
 		},
@@ -251,7 +251,8 @@ func (d *deed) exception() string {
 	if d.result.Diagnostics != "" {
 		return d.result.Diagnostics
 	}
-	if d.f == nil || !d.begun || d.f.cfg.Mode == runner.ModeCoprocess {
+	known := d.f == nil || !d.begun || d.f.cfg.Mode == runner.ModeCoprocess
+	if known || d.result.Truncated || d.result.Outcome == runner.TimedOut {
 		return d.result.Reason
 	}
 	return ""

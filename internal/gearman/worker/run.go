@@ -156,6 +156,7 @@ func (w *Worker) limitGrace(ctx context.Context, halt context.CancelCauseFunc, o
 	case <-over:
 		return
 	}
+	w.deps.Log.Info().Stringer("stop_grace", w.cfg.StopGrace).Msg("the worker takes no more jobs, and waits for those under way")
 	grace := time.NewTimer(w.cfg.StopGrace.Std())
 	defer grace.Stop()
 	select {

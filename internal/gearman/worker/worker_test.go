@@ -260,7 +260,7 @@ func TestOutcomes(t *testing.T) {
 		"retry in vain": {gearman.Function{Command: shell("exit 75").Command, Retries: 1}, func(p *peer) { p.want(wire.WorkFail, "H:1") }},
 		"timeout": {
 			gearman.Function{Command: shell("exec sleep 60").Command, Timeout: unit.Duration(20 * time.Millisecond)},
-			func(p *peer) { p.want(wire.WorkFail, "H:1") },
+			func(p *peer) { p.want(wire.WorkException, "H:1", "it took longer than its time limit of 20ms") },
 		},
 		"progress": {shell("echo 3/10 >&3"), func(p *peer) {
 			p.want(wire.WorkStatus, "H:1", "3", "10")
