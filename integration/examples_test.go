@@ -117,6 +117,7 @@ func exampleConfig() string {
 	b.WriteString("[supervise.group.backend]\nchildren = ['db', 'cache']\n")
 	b.WriteString("[tasks.type.'mail.send']\ncommand = 'cat'\n[tasks.type.report]\ncommand = 'cat'\n")
 	b.WriteString("[daemon.report]\ncommand = 'echo done'\nsleep = '200ms'\n[daemon.resize]\ncommand = 'echo done'\ninstances = 2\n")
+	b.WriteString("[worker.function.resize]\ncommand = 'cat'\n[worker.function.thumbnail]\ncommand = 'cat'\n")
 	return b.String()
 }
 
@@ -203,7 +204,7 @@ func startsSupervisor(example string) bool {
 
 // goesOn reports whether an example goes on until Ctrl-C.
 func goesOn(example string) bool {
-	return regexp.MustCompile(` (--follow|-f|--watch)\b|supervise run\b|daemon run\b|tasks work$|heartbeat monitor$|procops serve\b|worker server\b`).MatchString(example) &&
+	return regexp.MustCompile(` (--follow|-f|--watch)\b|supervise run\b|daemon run\b|tasks work$|heartbeat monitor$|procops serve\b|worker (server|run)\b`).MatchString(example) &&
 		!regexp.MustCompile(` --then |supervise run &`).MatchString(example)
 }
 

@@ -67,8 +67,8 @@ func workerWorld(t *testing.T) (*harness.Sandbox, int) {
 }
 
 // startWorker starts procops' worker and waits until all servers know what it can do.
-func startWorker(s *harness.Sandbox, args ...string) *harness.Process {
-	p := s.Start(append([]string{"worker", "run"}, args...)...)
+func startWorker(s *harness.Sandbox) *harness.Process {
+	p := s.Start("worker", "run")
 	p.WaitLines("worker.functions.after_register", 3) // alone, count and all others
 	return p
 }

@@ -25,7 +25,7 @@ func workerRunCommand(io IO) *cli.Command {
 			"then they are stopped and fail. A second one does so at once. The exit code is 0,\n" +
 			"also when the worker ends by itself: because of max_run_time or memory_limit, or\n" +
 			"because a job has asked for it. Its supervisor then starts it afresh.\n\n" +
-			examples("procops worker run", "procops worker run resize thumbnail --concurrency 4", "procops worker run --server queue1 --server queue2"),
+			examples("procops worker run", "procops worker run resize thumbnail --concurrency 4", "procops worker run --server queue1 --server queue2:4731"),
 		Flags: []cli.Flag{
 			serverFlag(),
 			&cli.IntFlag{Name: flagConcurrency, Aliases: []string{"c"}, Usage: "do `N` jobs at once, instead of what the config says"},

@@ -188,6 +188,10 @@ compress = false
 servers = ["127.0.0.1:4730"]
 connect_timeout = "3s"
 answer_timeout = "10s"
+concurrency = 1
+max_run_time = "0s"
+memory_limit = "0"
+stop_grace = "30s"
 
 [worker.server]
 listen = ["127.0.0.1:4730"]
@@ -203,6 +207,12 @@ max_connections = 20000
 write_timeout = "1m"
 keepalive = "1m"
 stop_grace = "10s"
+
+[worker.backoff]
+initial = "1s"
+factor = 2.0
+max = "1m"
+jitter = 0.1
 
 [tasks]
 broker = "sqlite"
