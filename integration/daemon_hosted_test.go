@@ -144,6 +144,7 @@ func TestKilledWithDaemons(t *testing.T) {
 	for range 3 {
 		p := s.Start("supervise", "run")
 		s.Want(0, "supervise", "wait", "--ready")
+		harness.Eventually(t, "it is recorded that the twins run", func() bool { return daemonsOf(t, s)["twins-1"].State == "running" })
 		p.Signal(syscall.SIGKILL)
 		p.WantExit(137)
 		harness.Eventually(t, "nothing is left", func() bool { return len(s.Left()) == 0 })

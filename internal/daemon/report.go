@@ -8,16 +8,20 @@ import (
 	"strings"
 	"time"
 
+	"procops/internal/event"
 	"procops/internal/fault"
 	"procops/internal/name"
 )
 
-// tellState records where the daemon is now.
-func (d *Daemon) tellState(reason string) {
+// tellState records where the daemon is now, together with events about that.
+func (d *Daemon) tellState(reason string, events ...event.Event) {
 	d.known.state, d.known.reason = d.state, reason
 	now := d.known
 	d.seen.Store(&now)
-	d.journal.note(func(p *page) { p.state = &now })
+	d.journal.note(func(p *page) {
+		p.state = &now
+		p.events = append(p.events, events...)
+	})
 }
 
 // tellLong records that a turn is under way, if it still is.
@@ -84,8 +88,7 @@ func (d *Daemon) conclude() {
 	}
 	d.logs.say("stop", d.reason)
 	d.known.next = time.Time{}
-	d.tellState(d.reason)
-	d.journal.note(func(p *page) { p.events = append(p.events, eventStop.New(d.id.Name, data)) })
+	d.tellState(d.reason, eventStop.New(d.id.Name, data))
 }
 
 // Find returns a section; the error is a fault.NotFound.

@@ -230,10 +230,7 @@ func (d *Daemon) begin() {
 		at = d.pace.first(now, d.known.turn.Started)
 	}
 	d.plan(at)
-	d.journal.note(func(p *page) {
-		p.events = append(p.events, eventStart.New(d.id.Name, data))
-	})
-	d.tellState("")
+	d.tellState("", eventStart.New(d.id.Name, data))
 	if at.After(now) || at.IsZero() {
 		d.tellBegun(nil)
 	}
