@@ -15,7 +15,7 @@ func TestUnheardReadiness(t *testing.T) {
 	s := harness.New(t)
 	s.Config(`
 [supervise.process.web]
-command = '[ -e before ] && echo up; echo $$ >before; exec sleep 1000'
+command = '[ -e before ] && again=1; echo $$ >before; [ -n "$again" ] && echo up; exec sleep 1000'
 ready.log = '^up$'
 adopt = true
 `)
