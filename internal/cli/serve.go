@@ -9,7 +9,6 @@ import (
 
 	"procops/internal/app"
 	"procops/internal/fault"
-	"procops/internal/logging"
 )
 
 func serveCommand(io IO) *cli.Command {
@@ -60,18 +59,11 @@ func serve(c *cli.Context, io IO) (err error) {
 
 // runServer serves until a signal.
 func runServer(ctx context.Context, io IO, a *app.App, opt app.ServeOptions) (err error) {
-	files, err := openRunFiles(a.Config.Log, "")
+	log, shut, err := openLog(io, a.Config.Log)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, files.close()) }()
-	log, err := logging.New(io.Stderr, a.Config.Log.Level, a.Config.Log.Format)
-	if files.log != nil {
-		log, err = logging.New(files.log, a.Config.Log.Level, a.Config.Log.Format)
-	}
-	if err != nil {
-		return err
-	}
+	defer func() { err = errors.Join(err, shut()) }()
 	opt.Ready = func(where string) {
 		fmt.Fprintf(io.Stdout, "listening on %s\n", where)
 		if a.Config.Serve.PingKey == "" {

@@ -10,7 +10,6 @@ import (
 	"procops/internal/app"
 	"procops/internal/fault"
 	"procops/internal/gearman"
-	"procops/internal/logging"
 	"procops/internal/unit"
 )
 
@@ -114,18 +113,11 @@ func workerServer(c *cli.Context, io IO) (err error) {
 
 // runGearmanServer serves until a signal.
 func runGearmanServer(ctx context.Context, io IO, a *app.App, opt app.GearmanServerOptions) (err error) {
-	files, err := openRunFiles(a.Config.Log, "")
+	log, shut, err := openLog(io, a.Config.Log)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, files.close()) }()
-	log, err := logging.New(io.Stderr, a.Config.Log.Level, a.Config.Log.Format)
-	if files.log != nil {
-		log, err = logging.New(files.log, a.Config.Log.Level, a.Config.Log.Format)
-	}
-	if err != nil {
-		return err
-	}
+	defer func() { err = errors.Join(err, shut()) }()
 	opt.Ready = func(where string) { fmt.Fprintf(io.Stdout, "listening on %s\n", where) }
 	return a.GearmanServer(ctx, log, opt)
 }
