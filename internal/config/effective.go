@@ -43,11 +43,11 @@ func (d describer) structure(v reflect.Value) (table, bool) {
 	var t table
 	for _, f := range bind.Fields(v.Type()) {
 		if f.Rest {
-			rest, _ := d.entries(v.Field(f.Index))
+			rest, _ := d.entries(v.FieldByIndex(f.Index))
 			t = append(t, rest...)
 			continue
 		}
-		value, set := d.value(f.Name, v.Field(f.Index))
+		value, set := d.value(f.Name, v.FieldByIndex(f.Index))
 		if set || f.Filled || f.Required {
 			t = append(t, entry{f.Name, value})
 		}

@@ -138,9 +138,6 @@ on_fail = [{retry = 3}]
 session = false
 nice = 0
 
-[supervise.process.web.env]
-A = "b"
-
 [supervise.process.web.backoff]
 initial = "1s"
 factor = 2.0
@@ -164,6 +161,9 @@ max_size = "10M"
 max_files = 5
 max_age = "0s"
 compress = false
+
+[supervise.process.web.env]
+A = "b"
 
 [heartbeat]
 default_period = "24h"

@@ -138,9 +138,11 @@ tags = ["nightly"]
 `, "HOME=/home/me")
 	umask, core := proc.Umask(0o27), unit.Size(0)
 	want := supervise.ProcessConfig{
+		Settings: launch.Settings{
+			Dir: "/srv", Env: map[string]string{"HOME": "/home/me/web", "PRICE": "$5 ${HOME}"},
+			Umask: &umask, Limits: launch.Limits{Memory: 1 << 30, Core: &core},
+		},
 		Command:      proc.Command{"sleep", "1"},
-		Dir:          "/srv",
-		Env:          map[string]string{"HOME": "/home/me/web", "PRICE": "$5 ${HOME}"},
 		Autostart:    true,
 		Restart:      supervise.RestartAlways,
 		SuccessCodes: []int{0},
@@ -155,8 +157,6 @@ tags = ["nightly"]
 		OnFail: []supervise.LinkConfig{{Retry: 3}, {Exec: proc.Command{"logger", "web"}}},
 		OnPass: []supervise.LinkConfig{{Log: "{{name}} is done"}},
 		Output: supervise.OutputConfig{Format: "text", Overflow: supervise.OverflowDrop, MaxSize: 10 << 20, MaxFiles: 5},
-		Umask:  &umask,
-		Limits: launch.Limits{Memory: 1 << 30, Core: &core},
 	}
 	if got := cfg.Supervise.Process["web"]; !reflect.DeepEqual(got, want) {
 		t.Errorf("web:\n got %+v\nwant %+v", got, want)

@@ -37,52 +37,33 @@ type RotationConfig struct {
 
 // Section is a section [daemon.NAME].
 type Section struct {
-	Command         proc.Command      `toml:"command" doc:"what a turn runs: a list of program and arguments, or a string for /bin/sh -c; {{name}}, {{context}}, {{instance}} (from 1) and {{instances}} are filled in, here, in env and in paths" required:"true"`
-	Mode            runner.Mode       `toml:"mode" enum:"command,coprocess" default:"command" doc:"command: each turn is a fresh process; coprocess: one long-lived process does all turns and speaks JSON lines"`
-	Coprocess       runner.Config     `toml:"coprocess" doc:"how the co-process is kept; size is 1"`
-	Sleep           *unit.Duration    `toml:"sleep" doc:"time from the start of a turn to the start of the next; 0: the next follows after min_sleep; default: 1s, without a schedule"`
-	MinSleep        unit.Duration     `toml:"min_sleep" default:"0" doc:"least time between the end of a turn and the start of the next, however long the turn took"`
-	Schedule        *cron.Expression  `toml:"schedule" doc:"cron expression: turns start at those times, instead of sleep"`
-	Timezone        string            `toml:"timezone" doc:"time zone of schedule, such as Europe/Berlin; default: that of the machine"`
-	Jitter          unit.Duration     `toml:"jitter" default:"0" doc:"each turn starts up to this much later, by chance"`
-	CatchUp         CatchUp           `toml:"catch_up" enum:"none,one" default:"none" doc:"after downtime in which the schedule had turns: none of them, or one at once"`
-	Timeout         unit.Duration     `toml:"timeout" default:"0" doc:"a turn that takes longer is stopped, which is a failure; 0: no limit"`
-	Instances       int               `toml:"instances" min:"1" max:"1000" default:"1" doc:"how many of it run side by side"`
-	Context         string            `toml:"context" doc:"context of this daemon; default: context of [daemon]"`
-	MemoryLimit     unit.Size         `toml:"memory_limit" default:"0" doc:"memory (RLIMIT_DATA) that each process of a turn may have; 0: no limit"`
-	MemoryThreshold float64           `toml:"memory_threshold" min:"1" max:"100" default:"70" doc:"percentage of memory_limit: a turn that has used more ends the daemon in good order, so that its supervisor starts it afresh"`
-	OnMemory        OnMemory          `toml:"on_memory" enum:"stop,recycle" default:"stop" doc:"what a turn that has used more than memory_threshold means: the end of the daemon, or in the mode coprocess a fresh co-process (recycle)"`
-	Watchdog        unit.Duration     `toml:"watchdog" min:"10ms" doc:"the longest time between two WATCHDOG=1 that a turn says on NOTIFY_SOCKET, as under systemd, counted from its start; after it the turn is stopped, which is a failure; default: nothing is expected"`
-	StopCode        int               `toml:"stop_code" min:"1" max:"255" default:"100" doc:"a turn that exits with this code ends the daemon in good order"`
-	OnFailure       OnFailure         `toml:"on_failure" enum:"continue,stop" default:"continue" doc:"what becomes of the daemon when a turn has failed"`
-	MaxFailures     int               `toml:"max_failures" min:"0" default:"0" doc:"failures in a row after which the daemon gives up; 0: it never does"`
-	Backoff         launch.Backoff    `toml:"backoff" doc:"least time to the next turn after failures in a row"`
-	Stop            StopConfig        `toml:"stop" doc:"how to stop a turn"`
-	OnUSR1          proc.Command      `toml:"on_usr1" doc:"command that signal USR1 runs; default: the next turn starts now"`
-	OnUSR2          proc.Command      `toml:"on_usr2" doc:"command that signal USR2 runs; default: nothing"`
-	Heartbeat       Heartbeat         `toml:"heartbeat" default:"false" doc:"true, or the name of a heartbeat: each good turn beats it, each bad one is its failure; with true it is called as the daemon is"`
-	HistoryKeep     int               `toml:"history_keep" min:"0" default:"1000" doc:"how many turns the history keeps for each instance"`
-	Dir             string            `toml:"dir" path:"true" doc:"working directory, relative to the config file; default: that of procops"`
-	Env             map[string]string `toml:"env" doc:"variables added to the environment of procops"`
-	EnvFile         launch.Files      `toml:"env_file" path:"true" doc:"files of NAME=VALUE lines, read at each turn, whose variables are added before those of env; one with \"-\" before its path may be missing"`
-	User            string            `toml:"user" doc:"run turns as this user (name or number), with that user's groups, HOME, USER and LOGNAME"`
-	Group           string            `toml:"group" doc:"run turns with this primary group (name or number)"`
-	Groups          []string          `toml:"groups" doc:"run turns with these supplementary groups (names or numbers) instead of the user's; [] for none"`
-	Umask           *proc.Umask       `toml:"umask" doc:"file mode mask in octal, such as \"027\", which it is in the background by default"`
-	Nice            int               `toml:"nice" default:"0" min:"-20" max:"19" doc:"scheduling priority; the higher, the more it yields to others"`
-	CPUs            proc.CPUs         `toml:"cpus" doc:"CPUs that turns may run on, such as \"0-3,6\"; default: those of procops"`
-	Limits          launch.Limits     `toml:"limits" doc:"resource limits (setrlimit) of each process of a turn"`
-}
+	launch.Settings
 
-// StopConfig is the stop ladder of a turn: Signal, then after Grace SIGKILL. Each goes
-// to its whole process group.
-type StopConfig struct {
-	Signal proc.Signal   `toml:"signal" default:"TERM" doc:"first signal"`
-	Grace  unit.Duration `toml:"grace" default:"10s" doc:"time to end before KILL"`
-}
-
-func (c StopConfig) ladder() proc.Ladder {
-	return proc.Ladder{Steps: []proc.Step{{Signal: c.Signal, Wait: c.Grace.Std()}}}
+	Command         proc.Command     `toml:"command" doc:"what a turn runs: a list of program and arguments, or a string for /bin/sh -c; {{name}}, {{context}}, {{instance}} (from 1) and {{instances}} are filled in, here, in env and in paths" required:"true"`
+	Mode            runner.Mode      `toml:"mode" enum:"command,coprocess" default:"command" doc:"command: each turn is a fresh process; coprocess: one long-lived process does all turns and speaks JSON lines"`
+	Coprocess       runner.Config    `toml:"coprocess" doc:"how the co-process is kept; size is 1"`
+	Sleep           *unit.Duration   `toml:"sleep" doc:"time from the start of a turn to the start of the next; 0: the next follows after min_sleep; default: 1s, without a schedule"`
+	MinSleep        unit.Duration    `toml:"min_sleep" default:"0" doc:"least time between the end of a turn and the start of the next, however long the turn took"`
+	Schedule        *cron.Expression `toml:"schedule" doc:"cron expression: turns start at those times, instead of sleep"`
+	Timezone        string           `toml:"timezone" doc:"time zone of schedule, such as Europe/Berlin; default: that of the machine"`
+	Jitter          unit.Duration    `toml:"jitter" default:"0" doc:"each turn starts up to this much later, by chance"`
+	CatchUp         CatchUp          `toml:"catch_up" enum:"none,one" default:"none" doc:"after downtime in which the schedule had turns: none of them, or one at once"`
+	Timeout         unit.Duration    `toml:"timeout" default:"0" doc:"a turn that takes longer is stopped, which is a failure; 0: no limit"`
+	Instances       int              `toml:"instances" min:"1" max:"1000" default:"1" doc:"how many of it run side by side"`
+	Context         string           `toml:"context" doc:"context of this daemon; default: context of [daemon]"`
+	MemoryLimit     unit.Size        `toml:"memory_limit" default:"0" doc:"memory (RLIMIT_DATA) that each process of a turn may have; 0: no limit"`
+	MemoryThreshold float64          `toml:"memory_threshold" min:"1" max:"100" default:"70" doc:"percentage of memory_limit: a turn that has used more ends the daemon in good order, so that its supervisor starts it afresh"`
+	OnMemory        OnMemory         `toml:"on_memory" enum:"stop,recycle" default:"stop" doc:"what a turn that has used more than memory_threshold means: the end of the daemon, or in the mode coprocess a fresh co-process (recycle)"`
+	Watchdog        unit.Duration    `toml:"watchdog" min:"10ms" doc:"the longest time between two WATCHDOG=1 that a turn says on NOTIFY_SOCKET, as under systemd, counted from its start; after it the turn is stopped, which is a failure; default: nothing is expected"`
+	StopCode        int              `toml:"stop_code" min:"1" max:"255" default:"100" doc:"a turn that exits with this code ends the daemon in good order"`
+	OnFailure       OnFailure        `toml:"on_failure" enum:"continue,stop" default:"continue" doc:"what becomes of the daemon when a turn has failed"`
+	MaxFailures     int              `toml:"max_failures" min:"0" default:"0" doc:"failures in a row after which the daemon gives up; 0: it never does"`
+	Backoff         launch.Backoff   `toml:"backoff" doc:"least time to the next turn after failures in a row"`
+	Stop            launch.Stop      `toml:"stop" doc:"how to stop a turn"`
+	OnUSR1          proc.Command     `toml:"on_usr1" doc:"command that signal USR1 runs; default: the next turn starts now"`
+	OnUSR2          proc.Command     `toml:"on_usr2" doc:"command that signal USR2 runs; default: nothing"`
+	Heartbeat       Heartbeat        `toml:"heartbeat" default:"false" doc:"true, or the name of a heartbeat: each good turn beats it, each bad one is its failure; with true it is called as the daemon is"`
+	HistoryKeep     int              `toml:"history_keep" min:"0" default:"1000" doc:"how many turns the history keeps for each instance"`
 }
 
 // CatchUp says what becomes of the turns that a schedule had during downtime.
@@ -244,12 +225,8 @@ func (c Config) contextOf(s Section) string {
 // program is what a turn runs, with its place filled in.
 func (s Section) program(id ID, instances int) launch.Program {
 	fill := id.filler(instances)
-	p := launch.Program{
-		Command: make(proc.Command, len(s.Command)), Dir: fill.Replace(s.Dir), Env: make(map[string]string, len(s.Env)),
-		EnvFile: make(launch.Files, len(s.EnvFile)),
-		User:    s.User, Group: s.Group, Groups: s.Groups,
-		Umask: s.Umask, Nice: s.Nice, CPUs: s.CPUs, Limits: s.Limits,
-	}
+	p := launch.Program{Command: make(proc.Command, len(s.Command)), Settings: s.Settings}
+	p.Dir, p.Env, p.EnvFile = fill.Replace(s.Dir), make(map[string]string, len(s.Env)), make(launch.Files, len(s.EnvFile))
 	for i, word := range s.Command {
 		p.Command[i] = fill.Replace(word)
 	}

@@ -118,7 +118,7 @@ func (d *Daemon) hook(why string, command proc.Command) {
 		return
 	}
 	d.hooked[why] = true
-	ladder := d.cfg.Stop.ladder()
+	ladder := d.cfg.Stop.Ladder()
 	ctx, over := context.WithCancel(context.Background())
 	d.hooks.Go(func() {
 		select {

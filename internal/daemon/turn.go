@@ -81,9 +81,9 @@ func (d *Daemon) newHand() (worker, error) {
 	if h.watchdog, err = newWatchdog(d.cfg.Watchdog.Std()); err != nil {
 		return nil, err
 	}
-	s := starter{cfg: d.cfg, program: d.cfg.program(d.id, instances), extra: append(extra, h.watchdog.env()...)}
+	start := d.cfg.starter(d.cfg.program(d.id, instances), append(extra, h.watchdog.env()...))
 	h.runner = runner.New(runner.Options{
-		Host: d.deps.Host, Mode: d.cfg.Mode, Start: s.spec, Ladder: d.cfg.Stop.ladder(), Hurry: d.hurry,
+		Host: d.deps.Host, Mode: d.cfg.Mode, Start: start, Ladder: d.cfg.Stop.Ladder(), Hurry: d.hurry,
 		Coprocess: d.cfg.pool(), Observe: d.observe, Output: d.logs.output,
 		OnError: func(err error) { d.deps.Log.Error().Err(err).Str("daemon", d.id.String()).Msg("co-process") },
 	})
@@ -204,28 +204,17 @@ func (h *hand) close() {
 }
 
 // starter says how the processes of turns are started.
-type starter struct {
-	cfg     Section
-	program launch.Program
-	extra   []string   // environment
-	ready   *proc.Spec // if nothing about it can change
-}
-
-// spec returns how a process is started. What may have changed since the last one, the
-// users and the files with variables, is read again.
-func (s *starter) spec() (proc.Spec, error) {
-	if s.ready != nil {
-		return *s.ready, nil
+func (s Section) starter(program launch.Program, extra []string) func() (proc.Spec, error) {
+	start := program.Starter(extra)
+	limit := uint64(s.MemoryLimit.Bytes())
+	if limit == 0 {
+		return start
 	}
-	spec, err := s.program.Spec(s.extra)
-	if limit := uint64(s.cfg.MemoryLimit.Bytes()); limit > 0 {
+	return func() (proc.Spec, error) {
+		spec, err := start()
 		spec.Limits.Data = &limit
+		return spec, err
 	}
-	spec.Env = slices.Clip(spec.Env) // each turn adds its own
-	if err == nil && len(s.program.EnvFile) == 0 && spec.User == nil {
-		s.ready = &spec
-	}
-	return spec, err
 }
 
 // codeNotStarted is what a shell says of a command that it cannot start.

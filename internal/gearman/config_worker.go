@@ -17,39 +17,19 @@ import (
 
 // Function is a section [worker.function.NAME].
 type Function struct {
-	Command     proc.Command      `toml:"command" required:"true" doc:"what does a job: a list of program and arguments, or a string for /bin/sh -c"`
-	Mode        runner.Mode       `toml:"mode" enum:"command,coprocess" default:"command" doc:"command: each job is a fresh process; coprocess: long-lived processes do one job after the other and speak JSON lines"`
-	Coprocess   runner.Config     `toml:"coprocess" doc:"how the co-processes are kept"`
-	Concurrency int               `toml:"concurrency" min:"0" max:"10000" default:"0" doc:"how many jobs of this function a worker does at once; 0: as many as concurrency of [worker] says, in the mode coprocess as many as there may be co-processes"`
-	Timeout     unit.Duration     `toml:"timeout" min:"0" default:"0" doc:"a job that takes longer is stopped and fails; 0: no limit"`
-	Stream      bool              `toml:"stream" default:"false" doc:"pass the result on to the client while it comes, in pieces, instead of as a whole at the end"`
-	MaxResult   unit.Size         `toml:"max_result" min:"1" default:"64M" doc:"the largest result, which is kept in memory until it is sent; a job with a larger one fails; with stream there is no limit"`
-	Serialize   Serialization     `toml:"serialize" enum:"none,php" default:"none" doc:"none: workloads and results are bytes; php: clients serialize them as PHP does, scalars and arrays, which the command gets and gives as JSON"`
-	Retries     int               `toml:"retries" min:"0" max:"1000" default:"3" doc:"how often a job is tried again that asks for it with exit code 75; then it fails"`
-	RetryDelay  unit.Duration     `toml:"retry_delay" min:"0" default:"1s" doc:"time until a job is tried again"`
-	Stop        FunctionStop      `toml:"stop" doc:"how to stop a job"`
-	Dir         string            `toml:"dir" path:"true" doc:"working directory, relative to the config file; default: that of procops"`
-	Env         map[string]string `toml:"env" doc:"variables added to the environment of procops"`
-	EnvFile     launch.Files      `toml:"env_file" path:"true" doc:"files of NAME=VALUE lines, read at each start, whose variables are added before those of env; one with \"-\" before its path may be missing"`
-	User        string            `toml:"user" doc:"run jobs as this user (name or number), with that user's groups, HOME, USER and LOGNAME"`
-	Group       string            `toml:"group" doc:"run jobs with this primary group (name or number)"`
-	Groups      []string          `toml:"groups" doc:"run jobs with these supplementary groups (names or numbers) instead of the user's; [] for none"`
-	Umask       *proc.Umask       `toml:"umask" doc:"file mode mask in octal, such as \"027\""`
-	Nice        int               `toml:"nice" default:"0" min:"-20" max:"19" doc:"scheduling priority; the higher, the more it yields to others"`
-	CPUs        proc.CPUs         `toml:"cpus" doc:"CPUs that jobs may run on, such as \"0-3,6\"; default: those of procops"`
-	Limits      launch.Limits     `toml:"limits" doc:"resource limits (setrlimit) of each process of a job"`
-}
+	launch.Settings
 
-// FunctionStop is the stop ladder of a job: Signal, then after Grace SIGKILL. Each goes
-// to its whole process group.
-type FunctionStop struct {
-	Signal proc.Signal   `toml:"signal" default:"TERM" doc:"first signal"`
-	Grace  unit.Duration `toml:"grace" default:"10s" doc:"time to end before KILL"`
-}
-
-// Ladder returns it as proc has it.
-func (c FunctionStop) Ladder() proc.Ladder {
-	return proc.Ladder{Steps: []proc.Step{{Signal: c.Signal, Wait: c.Grace.Std()}}}
+	Command     proc.Command  `toml:"command" required:"true" doc:"what does a job: a list of program and arguments, or a string for /bin/sh -c"`
+	Mode        runner.Mode   `toml:"mode" enum:"command,coprocess" default:"command" doc:"command: each job is a fresh process; coprocess: long-lived processes do one job after the other and speak JSON lines"`
+	Coprocess   runner.Config `toml:"coprocess" doc:"how the co-processes are kept"`
+	Concurrency int           `toml:"concurrency" min:"0" max:"10000" default:"0" doc:"how many jobs of this function a worker does at once; 0: as many as concurrency of [worker] says, in the mode coprocess as many as there may be co-processes"`
+	Timeout     unit.Duration `toml:"timeout" min:"0" default:"0" doc:"a job that takes longer is stopped and fails; 0: no limit"`
+	Stream      bool          `toml:"stream" default:"false" doc:"pass the result on to the client while it comes, in pieces, instead of as a whole at the end"`
+	MaxResult   unit.Size     `toml:"max_result" min:"1" default:"64M" doc:"the largest result, which is kept in memory until it is sent; a job with a larger one fails; with stream there is no limit"`
+	Serialize   Serialization `toml:"serialize" enum:"none,php" default:"none" doc:"none: workloads and results are bytes; php: clients serialize them as PHP does, scalars and arrays, which the command gets and gives as JSON"`
+	Retries     int           `toml:"retries" min:"0" max:"1000" default:"3" doc:"how often a job is tried again that asks for it with exit code 75; then it fails"`
+	RetryDelay  unit.Duration `toml:"retry_delay" min:"0" default:"1s" doc:"time until a job is tried again"`
+	Stop        launch.Stop   `toml:"stop" doc:"how to stop a job"`
 }
 
 // Serialization says what workloads and results are.
@@ -63,11 +43,7 @@ const (
 
 // Program is what does a job.
 func (f *Function) Program() launch.Program {
-	return launch.Program{
-		Command: f.Command, Dir: f.Dir, Env: f.Env, EnvFile: f.EnvFile,
-		User: f.User, Group: f.Group, Groups: f.Groups,
-		Umask: f.Umask, Nice: f.Nice, CPUs: f.CPUs, Limits: f.Limits,
-	}
+	return launch.Program{Command: f.Command, Settings: f.Settings}
 }
 
 // Parallel returns how many jobs of the function a worker does at once that does so many

@@ -8,17 +8,9 @@ import (
 
 // Program is a program and what it is started with. Only Command is needed.
 type Program struct {
+	Settings
+
 	Command proc.Command
-	Dir     string            // working directory; empty: that of procops
-	Env     map[string]string // added after all else
-	EnvFile Files             // read at each start, added before Env
-	User    string            // name or number; empty: that of procops
-	Group   string            // primary group, name or number; empty: that of the user
-	Groups  []string          // supplementary groups; nil: those of the user
-	Umask   *proc.Umask       // nil: that of procops
-	Nice    int               // -20 to 19
-	CPUs    proc.CPUs         // empty: where procops may run
-	Limits  Limits
 }
 
 // Spec says how the program is started. Its environment is that of procops with
@@ -49,6 +41,18 @@ func (p Program) Spec(extra []string) (proc.Spec, error) {
 	return spec, nil
 }
 
-// changesUser reports whether the program runs with a user or groups that are said
-// to be others than those of procops.
-func (p Program) changesUser() bool { return p.User != "" || p.Group != "" || p.Groups != nil }
+// Starter returns Spec for a program that is started again and again. What may have
+// changed since the last start, the users and the files with variables, is read again.
+// It may be called from any goroutine, and what it returns be added to.
+func (p Program) Starter(extra []string) func() (proc.Spec, error) {
+	start := func() (proc.Spec, error) {
+		spec, err := p.Spec(extra)
+		spec.Env = slices.Clip(spec.Env) // each start adds its own
+		return spec, err
+	}
+	if len(p.EnvFile) > 0 || p.changesUser() {
+		return start
+	}
+	spec, err := start()
+	return func() (proc.Spec, error) { return spec, err }
+}

@@ -24,11 +24,10 @@ type Config struct {
 
 // ProcessConfig is a section [supervise.process.NAME].
 type ProcessConfig struct {
+	launch.Settings
+
 	Command      proc.Command       `toml:"command" doc:"what to run: a list of program and arguments, or a string for /bin/sh -c" required:"true"`
 	Instances    *int               `toml:"instances" min:"0" max:"1000" doc:"run this many of it, as NAME-1, NAME-2 and so on below a group NAME; {{instance}} (from 1), {{index}} (from 0), either with +N or -N, and {{name}} are filled in in all texts of this section; default: one, that is called NAME"`
-	Dir          string             `toml:"dir" path:"true" doc:"working directory, relative to the config file; default: that of procops"`
-	Env          map[string]string  `toml:"env" doc:"variables added to the environment of procops"`
-	EnvFile      launch.Files       `toml:"env_file" path:"true" doc:"files of NAME=VALUE lines, relative to the config file and read at each start, whose variables are added before those of env; one with \"-\" before its path may be missing"`
 	Stdin        string             `toml:"stdin" path:"true" doc:"file that is its standard input, relative to the config file; a named pipe is kept open; default: /dev/null"`
 	Adopt        bool               `toml:"adopt" default:"false" doc:"it goes on when procops is killed, and the next run takes it back; otherwise it ends with procops"`
 	Autostart    bool               `toml:"autostart" default:"true" doc:"start it with the tree; otherwise it waits for a start command"`
@@ -47,13 +46,6 @@ type ProcessConfig struct {
 	OnPass       []LinkConfig       `toml:"on_pass" doc:"chain of reactions to a good end"`
 	Output       OutputConfig       `toml:"output" doc:"where its output goes"`
 	Session      bool               `toml:"session" default:"false" doc:"give it a session of its own (setsid) instead of a process group only"`
-	User         string             `toml:"user" doc:"run as this user (name or number), with that user's groups, HOME, USER and LOGNAME"`
-	Group        string             `toml:"group" doc:"run with this primary group (name or number)"`
-	Groups       []string           `toml:"groups" doc:"run with these supplementary groups (names or numbers) instead of the user's; [] for none"`
-	Umask        *proc.Umask        `toml:"umask" doc:"file mode mask in octal, such as \"027\""`
-	Nice         int                `toml:"nice" default:"0" min:"-20" max:"19" doc:"scheduling priority; the higher, the more it yields to others"`
-	CPUs         proc.CPUs          `toml:"cpus" doc:"CPUs that it may run on, such as \"0-3,6\"; the machine must have at least one of them; default: those of procops"`
-	Limits       launch.Limits      `toml:"limits" doc:"resource limits (setrlimit), of each single process; the section cgroup has those of all together"`
 	Cgroup       *CgroupConfig      `toml:"cgroup" doc:"a cgroup (v2) of its own: limits of all its processes together, and a stop that nothing in it escapes. What this machine does not offer is replaced by resource limits, with a warning"`
 
 	which  instance // of an expanded config

@@ -127,8 +127,8 @@ func (p *process) awaitsOtherwise(next ProcessConfig) bool {
 // running is the part of the config that a running process depends on.
 func (c ProcessConfig) running() ProcessConfig {
 	return ProcessConfig{
-		Command: c.Command, Dir: c.Dir, Env: c.Env, EnvFile: c.EnvFile, Stdin: c.Stdin, Output: c.Output, Session: c.Session, Adopt: c.Adopt,
-		User: c.User, Group: c.Group, Groups: c.Groups, Umask: c.Umask, Nice: c.Nice, CPUs: c.CPUs, Limits: c.Limits, Cgroup: c.Cgroup,
+		Command: c.Command, Settings: c.Settings, Stdin: c.Stdin, Output: c.Output, Session: c.Session, Adopt: c.Adopt,
+		Cgroup:   c.Cgroup,
 		hosted:   c.hosted,
 		which:    c.which,                                             // it is told
 		Ready:    ReadyConfig{Notify: c.Ready.Notify, FD: c.Ready.FD}, // what it has got to speak with

@@ -144,9 +144,5 @@ func (p *process) spec(env []string) (proc.Spec, error) {
 
 // program is what is started, and with what.
 func (c *ProcessConfig) program() launch.Program {
-	return launch.Program{
-		Command: c.Command, Dir: c.Dir, Env: c.Env, EnvFile: c.EnvFile,
-		User: c.User, Group: c.Group, Groups: c.Groups,
-		Umask: c.Umask, Nice: c.Nice, CPUs: c.CPUs, Limits: c.Limits,
-	}
+	return launch.Program{Command: c.Command, Settings: c.Settings}
 }

@@ -132,7 +132,11 @@ func rewrite(v reflect.Value, path []string, f func(path []string, text string) 
 		out.SetString(f(path, v.String()))
 	case reflect.Struct:
 		for i := range v.NumField() {
-			if key := v.Type().Field(i).Tag.Get("toml"); key != "" && key != "-" {
+			key := v.Type().Field(i).Tag.Get("toml")
+			switch {
+			case v.Type().Field(i).Anonymous:
+				out.Field(i).Set(rewrite(v.Field(i), path, f)) // its keys are those of v
+			case key != "" && key != "-":
 				out.Field(i).Set(rewrite(v.Field(i), append(slices.Clip(path), key), f))
 			}
 		}

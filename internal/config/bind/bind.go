@@ -59,7 +59,7 @@ func (b *binder) table(v reflect.Value, tree map[string]any, at place) {
 	fields := b.fieldsOf(v.Type())
 	for i := range fields {
 		f := &fields[i]
-		value := v.Field(f.Index)
+		value := v.FieldByIndex(f.Index)
 		raw, present := tree[f.Name]
 		switch {
 		case f.Rest:

@@ -33,7 +33,7 @@ func check(section reflect.Value, path []string, report func(err error, path []s
 	v := section.Elem()
 	for _, f := range Fields(v.Type()) {
 		if f.Type.Kind() == reflect.Struct {
-			check(v.Field(f.Index).Addr(), append(slices.Clip(path), f.Name), report)
+			check(v.FieldByIndex(f.Index).Addr(), append(slices.Clip(path), f.Name), report)
 		}
 	}
 }

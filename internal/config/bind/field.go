@@ -25,16 +25,24 @@ type Field struct {
 	Enum     []string
 	Min, Max string
 	Type     reflect.Type
-	Index    int // in the struct
+	Index    []int // in the struct, as reflect's FieldByIndex takes it
 }
 
 // Fields returns the keys of the table that a struct type describes, in the
-// order in which they are declared.
+// order in which they are declared, and then those of the structs that it embeds.
 func Fields(t reflect.Type) []Field {
 	fields := make([]Field, 0, t.NumField())
+	var embedded []Field
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name := f.Tag.Get("toml")
+		if f.Anonymous && name == "" && f.Type.Kind() == reflect.Struct {
+			for _, inner := range Fields(f.Type) {
+				inner.Index = append([]int{i}, inner.Index...)
+				embedded = append(embedded, inner)
+			}
+			continue
+		}
 		if name == "" || name == "-" || !f.IsExported() {
 			continue
 		}
@@ -50,12 +58,12 @@ func Fields(t reflect.Type) []Field {
 			Min:      f.Tag.Get("min"),
 			Max:      f.Tag.Get("max"),
 			Type:     f.Type,
-			Index:    i,
+			Index:    f.Index,
 		}
 		if enum := f.Tag.Get("enum"); enum != "" {
 			field.Enum = strings.Split(enum, ",")
 		}
 		fields = append(fields, field)
 	}
-	return fields
+	return append(fields, embedded...)
 }

@@ -6,7 +6,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"procops/internal/gearman"
-	"procops/internal/proc"
 	"procops/internal/runner"
 )
 
@@ -23,41 +22,15 @@ func newFunction(name string, cfg gearman.Function, w *Worker) *function {
 	if limit := cfg.Parallel(w.cfg.Concurrency); limit < w.cfg.Concurrency {
 		f.slots = make(chan struct{}, limit)
 	}
-	s := starter{cfg: cfg, extra: append(slices.Clip(w.deps.Env), "PROCOPS_WORKER="+w.id, "PROCOPS_FUNCTION="+name, "PROCOPS_LOG_LEVEL="+w.deps.LogLevel)}
-	if len(cfg.EnvFile) == 0 && cfg.User == "" && cfg.Group == "" && cfg.Groups == nil {
-		s.ready, s.err = s.make()
-		s.fixed = true
-	}
+	program := cfg.Program()
+	start := program.Starter(append(slices.Clip(w.deps.Env), "PROCOPS_WORKER="+w.id, "PROCOPS_FUNCTION="+name, "PROCOPS_LOG_LEVEL="+w.deps.LogLevel))
 	f.runner = runner.New(runner.Options{
-		Host: w.deps.Host, Mode: cfg.Mode, Start: s.spec, Ladder: cfg.Stop.Ladder(), Hurry: w.deps.Hurry,
+		Host: w.deps.Host, Mode: cfg.Mode, Start: start, Ladder: cfg.Stop.Ladder(), Hurry: w.deps.Hurry,
 		Coprocess: cfg.Coprocess,
 		Observe:   func(n runner.Notice) { w.observe(f, n) },
 		OnError:   func(err error) { w.deps.Log.Error().Err(err).Str("function", name).Msg("co-process") },
 	})
 	return f
-}
-
-// starter says how the processes of a function are started. What may have changed since
-// the last one, the users and the files with variables, is read again.
-type starter struct {
-	cfg   gearman.Function
-	extra []string // environment
-	fixed bool     // nothing can change
-	ready proc.Spec
-	err   error
-}
-
-func (s *starter) spec() (proc.Spec, error) {
-	if s.fixed {
-		return s.ready, s.err
-	}
-	return s.make()
-}
-
-func (s *starter) make() (proc.Spec, error) {
-	spec, err := s.cfg.Program().Spec(s.extra)
-	spec.Env = slices.Clip(spec.Env) // each job adds its own
-	return spec, err
 }
 
 // observe notes what becomes of a co-process.

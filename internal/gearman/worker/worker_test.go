@@ -66,7 +66,7 @@ func start(t *testing.T, cfg gearman.Config) *world {
 	cfg.Backoff = launch.Backoff{Initial: unit.Duration(time.Millisecond), Factor: 1, Max: unit.Duration(time.Millisecond)}
 	for name, f := range cfg.Functions {
 		if f.Stop.Grace == 0 {
-			f.Stop = gearman.FunctionStop{Signal: 15, Grace: unit.Duration(deadline)}
+			f.Stop = launch.Stop{Signal: 15, Grace: unit.Duration(deadline)}
 		}
 		cfg.Functions[name] = f
 	}
@@ -396,7 +396,7 @@ func stopAJob(t *testing.T, hurry bool) {
 	t.Helper()
 	cfg := one(shell("trap '' TERM; echo 1/2 >&3; while :; do sleep 60; done"))
 	f := cfg.Functions["f"]
-	f.Stop = gearman.FunctionStop{Signal: 15, Grace: unit.Duration(time.Millisecond)}
+	f.Stop = launch.Stop{Signal: 15, Grace: unit.Duration(time.Millisecond)}
 	if cfg.StopGrace = unit.Duration(time.Millisecond); hurry {
 		cfg.StopGrace, f.Stop.Grace = unit.Duration(time.Hour), unit.Duration(time.Hour)
 	}
