@@ -38,6 +38,9 @@ func (c *Client) Admin(ctx context.Context, server Address, line string) ([]stri
 			return nil, conn.failed(err)
 		}
 		text, err := from.ReadString('\n')
+		if speaksTLS([]byte(text)) {
+			return nil, wantsTLS(server)
+		}
 		if err != nil {
 			return nil, conn.failed(err)
 		}

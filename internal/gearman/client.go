@@ -216,6 +216,9 @@ const codeQueueFull = "QUEUE_ERROR"
 // submitTo submits a job to one server.
 func (c *Client) submitTo(ctx context.Context, server Address, head, workload []byte, background bool) (_ *conn, id string, err error) {
 	conn, err := c.connect(ctx, server)
+	if fault.Is(err, fault.Usage) {
+		return nil, "", err // no other server is better
+	}
 	if err != nil {
 		return nil, "", &untakenError{err}
 	}
@@ -287,6 +290,9 @@ func noServer(why []error) error {
 	if down {
 		e.Kind = fault.Unreachable
 		e.Hint = "a Gearman job server, such as gearmand, must run there; --server and `servers` in [worker] of the config say where"
+		if better := fault.Hints(errors.Join(why...)); len(better) > 0 {
+			e.Hint = better[0]
+		}
 	}
 	return e
 }

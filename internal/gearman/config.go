@@ -16,6 +16,7 @@ type Config struct {
 	Servers        []Address     `toml:"servers" default:"127.0.0.1:4730" doc:"Gearman job servers, in the order in which clients try them: \"HOST\", \"HOST:PORT\", \"[IPv6]:PORT\" or the absolute path of a unix socket; the port is 4730 unless it is given"`
 	ConnectTimeout unit.Duration `toml:"connect_timeout" default:"3s" doc:"how long a server may take to accept a connection before a client tries the next one"`
 	AnswerTimeout  unit.Duration `toml:"answer_timeout" default:"10s" doc:"how long a server may take to answer; not how long a job may run"`
+	TLS            TLS           `toml:"tls" doc:"TLS with the job servers, of clients and workers"`
 	Server         ServerConfig  `toml:"server" doc:"the job server of procops: what procops worker server does"`
 
 	Concurrency int                 `toml:"concurrency" min:"1" max:"10000" default:"1" doc:"how many jobs a worker does at once"`
@@ -52,6 +53,7 @@ func (c Config) Check(report func(err error, path ...string)) {
 	if err := c.Backoff.Check(); err != nil {
 		report(err, "backoff", "initial")
 	}
+	c.TLS.check(c.Servers, report)
 	c.checkFunctions(report)
 }
 

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"strconv"
-	"syscall"
 	"time"
 
 	"procops/internal/fault"
@@ -19,6 +17,7 @@ import (
 // conn is a connection of a client to one server. One goroutine uses it at a
 // time; the end of its context closes it.
 type conn struct {
+	cfg    *Config
 	server Address
 	net    net.Conn
 	reader *wire.Reader
@@ -34,18 +33,27 @@ func (c *Client) connect(ctx context.Context, server Address) (*conn, error) {
 		return nil, err
 	}
 	return &conn{
-		server: server, net: nc, answer: c.cfg.AnswerTimeout.Std(), ctx: ctx,
+		cfg: &c.cfg, server: server, net: nc, answer: c.cfg.AnswerTimeout.Std(), ctx: ctx,
 		reader: wire.NewReader(nc, wire.Response, 0),
 		unhook: context.AfterFunc(ctx, func() { _ = nc.Close() }),
 	}, nil
 }
 
-// Dial connects to a server. The error is a fault.Unreachable, unless ctx has ended.
+// Dial connects to a server, with TLS if the config says so. The error is a
+// fault.Unreachable, unless ctx has ended; or a fault.Usage if a file that TLS needs
+// cannot be used.
 func (c Config) Dial(ctx context.Context, server Address) (net.Conn, error) {
+	secure, err := c.secure(server)
+	if err != nil {
+		return nil, err
+	}
 	dialer := net.Dialer{Timeout: c.ConnectTimeout.Std()}
 	nc, err := dialer.DialContext(ctx, server.network(), string(server))
 	if err != nil {
 		return nil, cannotConnect(ctx, server, c.ConnectTimeout, err)
+	}
+	if secure != nil {
+		return c.shake(ctx, server, nc, secure)
 	}
 	return nc, nil
 }
@@ -73,7 +81,7 @@ func timedOut(err error) bool {
 }
 
 // unreachable says why a server cannot be spoken with.
-func unreachable(server Address, format string, args ...any) error {
+func unreachable(server Address, format string, args ...any) *fault.Error {
 	return &fault.Error{Kind: fault.Unreachable, Message: string(server), Cause: fmt.Errorf(format, args...)}
 }
 
@@ -157,22 +165,15 @@ func (c *conn) failed(err error) error {
 		return nil
 	case c.ctx.Err() != nil:
 		return fmt.Errorf("%s: %w", c.server, context.Cause(c.ctx))
-	case timedOut(err):
-		return unreachable(c.server, "no answer within %s", unit.Duration(c.answer))
-	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE):
-		return unreachable(c.server, "it has closed the connection")
-	case errors.Is(err, wire.ErrMagic):
-		return c.strange("%w", err)
 	}
-	if op, ok := errors.AsType[*net.OpError](err); ok {
-		return unreachable(c.server, "%w", op.Err)
-	}
-	return c.strange("%w", err)
+	return c.cfg.Broken(c.server, err)
 }
+
+const notUnderstood = "an answer that procops does not understand: "
 
 // strange says that the server does not speak the protocol as it should.
 func (c *conn) strange(format string, args ...any) error {
-	return unreachable(c.server, "an answer that procops does not understand: "+format, args...)
+	return unreachable(c.server, notUnderstood+format, args...)
 }
 
 // maxText is the limit of texts in answers: codes, messages, numbers.

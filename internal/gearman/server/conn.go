@@ -94,6 +94,7 @@ func (c *conn) serve() {
 	defer c.leave()
 	for !c.closing {
 		if err := c.fill(); err != nil {
+			c.shutOut(err)
 			return
 		}
 		c.understand()
@@ -272,6 +273,11 @@ func (c *conn) response(raw []byte) bool {
 
 // line does what a line of the admin protocol says.
 func (c *conn) line(raw []byte) bool {
+	if isHello(raw) {
+		c.server.log.Warn().Str("from", c.host).Msg("a connection is refused: it speaks TLS, and this server does not (tls_cert in [worker.server])")
+		c.closing = true
+		return false
+	}
 	end := bytes.IndexByte(raw, '\n')
 	if end < 0 {
 		if len(raw) >= maxLine {

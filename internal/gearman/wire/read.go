@@ -20,6 +20,15 @@ var (
 	ErrArguments = errors.New("wrong arguments in a packet")
 )
 
+// MagicError is an ErrMagic that knows what there is instead of a packet.
+type MagicError struct{ Begin []byte }
+
+// Error quotes what there is.
+func (e *MagicError) Error() string { return fmt.Sprintf("%v: it begins with %q", ErrMagic, e.Begin) }
+
+// Unwrap returns ErrMagic.
+func (e *MagicError) Unwrap() error { return ErrMagic }
+
 const (
 	// bufferSize is the size of a Reader's buffer. A packet that fits into it is
 	// never copied.
@@ -197,7 +206,7 @@ func (r *Reader) next() error {
 	// much as a header.
 	begin, err := r.from.Peek(4)
 	if len(begin) == 4 && Magic(binary.BigEndian.Uint32(begin)) != r.magic {
-		return fmt.Errorf("%w: it begins with %q", ErrMagic, begin)
+		return &MagicError{bytes.Clone(begin)}
 	}
 	header, more := r.from.Peek(headerSize)
 	if err == nil {

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 )
@@ -15,7 +16,7 @@ import (
 // is known and the stream goes on behind it.
 func (p *Packet) Scan(raw []byte, m Magic, limit int64) (size int64, err error) {
 	if len(raw) >= 4 && Magic(binary.BigEndian.Uint32(raw)) != m {
-		return 0, fmt.Errorf("%w: it begins with %q", ErrMagic, raw[:4])
+		return 0, &MagicError{bytes.Clone(raw[:4])}
 	}
 	if len(raw) < headerSize {
 		return headerSize, nil

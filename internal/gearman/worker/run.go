@@ -89,6 +89,9 @@ var (
 // no more, and lets those under way end. After the end of ctx they have the time of
 // stop_grace, and are then stopped.
 func (w *Worker) Run(ctx context.Context) (Report, error) {
+	if err := w.cfg.CheckTLS(); err != nil {
+		return Report{}, err
+	}
 	running, halt := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer halt(nil)
 	w.running = running

@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"net"
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"procops/internal/fault"
@@ -107,7 +105,7 @@ func (s *session) take(p *wire.Packet) error {
 	case wire.EchoRes, wire.OptionRes:
 		return nil
 	default:
-		return fmt.Errorf("an answer that procops does not understand: %s to a worker", p.Type)
+		return fmt.Errorf("%s to a worker", p.Type)
 	}
 }
 
@@ -117,24 +115,12 @@ func (s *session) answer(j *job) error {
 	case s.answers <- j:
 		return nil
 	default:
-		return errors.New("an answer that procops does not understand: nobody has asked for a job")
+		return errors.New("nobody has asked for a job")
 	}
 }
 
 // failed says what an error of the connection means.
-func (s *session) failed(err error) error {
-	switch {
-	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE):
-		err = errors.New("it has closed the connection")
-	default:
-		if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
-			err = fmt.Errorf("no answer within %s", s.w.cfg.AnswerTimeout)
-		} else if op, ok := errors.AsType[*net.OpError](err); ok {
-			err = op.Err
-		}
-	}
-	return fault.Wrap(fault.Unreachable, err, "%s", s.server)
-}
+func (s *session) failed(err error) error { return s.w.cfg.Broken(s.server, err) }
 
 // register tells the server who is there and what it can do.
 func (s *session) register() error {
