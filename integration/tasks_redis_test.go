@@ -18,9 +18,8 @@ func TestTasksInRedis(t *testing.T) {
 	harness.Eventually(t, "redis answers", func() bool { return harness.RedisAnswers(port) })
 
 	config := `
-[tasks]
-broker = "redis"
-redis.url = "redis://127.0.0.1:` + strconv.Itoa(port) + `/0"
+[tasks.broker.redis]
+url = "redis://127.0.0.1:` + strconv.Itoa(port) + `/0"
 [tasks.type.greet]
 command = "cat >greeted; cat greeted"
 `
@@ -37,7 +36,7 @@ command = "cat >greeted; cat greeted"
 	}
 
 	pusher.Config(strings.Replace(config, strconv.Itoa(port), strconv.Itoa(harness.FreePort(t)), 1))
-	if r := pusher.Procops("tasks", "push", "greet"); r.Code == 0 || !strings.Contains(r.Stderr, "cannot queue tasks: ") {
+	if r := pusher.Procops("tasks", "push", "greet"); r.Code == 0 || !strings.Contains(r.Stderr, "broker \"redis\": cannot queue tasks: ") {
 		t.Errorf("nobody is there, and: %s", r)
 	}
 }

@@ -5,13 +5,8 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"procops/internal/fault"
 	"procops/internal/proc"
-	"procops/internal/store"
 	"procops/internal/tasks"
-	"procops/internal/tasks/broker"
-	"procops/internal/tasks/broker/redis"
-	"procops/internal/tasks/broker/sqlite"
 )
 
 // Tasks returns the queue of tasks of the state directory and opens its store
@@ -21,25 +16,11 @@ func (a *App) Tasks(ctx context.Context) (*tasks.Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := a.broker(st)
+	b, err := a.brokers(st)
 	if err != nil {
 		return nil, err
 	}
 	return tasks.New(st, b, a.Config.Tasks), nil
-}
-
-// broker opens the queue that the config names.
-func (a *App) broker(st *store.Store) (broker.Broker, error) {
-	cfg := a.Config.Tasks
-	if cfg.Broker != tasks.BrokerRedis {
-		return sqlite.New(st), nil
-	}
-	b, err := redis.New(redis.Options{URL: cfg.Redis.URL, Prefix: cfg.Redis.Prefix})
-	if err != nil {
-		return nil, fault.Wrap(fault.Usage, err, "cannot use the broker of [tasks]")
-	}
-	a.teardown.add("the connections to Redis", func(context.Context) error { return b.Close() })
-	return b, nil
 }
 
 // WorkTasks works off tasks until ctx ends, or as opt says.

@@ -215,7 +215,7 @@ max = "1m"
 jitter = 0.1
 
 [tasks]
-broker = "sqlite"
+selection = "weighted"
 workers = 4
 time_limit = "10m"
 max_attempts = 3
@@ -224,10 +224,6 @@ lease = "30s"
 stop_grace = "30s"
 keep = "720h"
 unknown_types = "refuse"
-
-[tasks.redis]
-url = "redis://127.0.0.1:6379/0"
-prefix = "{procops}"
 
 [tasks.backoff]
 initial = "10s"

@@ -15,33 +15,18 @@ import (
 
 // Config is the section [tasks].
 type Config struct {
-	Broker      BrokerName      `toml:"broker" enum:"sqlite,redis" default:"sqlite" doc:"where the queue is: sqlite (in the state directory, for the processes of one host) or redis (for many hosts)"`
-	Redis       RedisConfig     `toml:"redis" doc:"the queue in Redis"`
-	Workers     int             `toml:"workers" default:"4" min:"1" max:"10000" doc:"how many tasks one worker process runs at once"`
-	TimeLimit   unit.Duration   `toml:"time_limit" default:"10m" doc:"how long a task may run whose type has no time_limit of its own; 0: no limit"`
-	MaxAttempts int             `toml:"max_attempts" default:"3" min:"1" doc:"how often a task may fail before it is given up; a worker that dies does not count"`
-	MaxCrashes  int             `toml:"max_crashes" default:"3" min:"1" doc:"how many workers may die while they run a task before it is given up"`
-	Backoff     Backoff         `toml:"backoff" doc:"time between a failure and the next attempt"`
-	Lease       unit.Duration   `toml:"lease" default:"30s" min:"1s" doc:"a task whose worker has died comes back after this; a living worker extends it all the time"`
-	StopGrace   unit.Duration   `toml:"stop_grace" default:"30s" doc:"how long a worker that is to stop lets its tasks run on before it ends them and gives them back"`
-	Keep        unit.Duration   `toml:"keep" default:"30d" doc:"done tasks are forgotten after this; 0: never"`
-	Unknown     Unknown         `toml:"unknown_types" default:"refuse" doc:"what becomes of a push of a type that is not declared, where any is: refuse or accept"`
-	Types       map[string]Type `toml:"type" doc:"a type of task: what runs it, and what parameters it has"`
-}
-
-// BrokerName names a broker.
-type BrokerName string
-
-// The brokers.
-const (
-	BrokerSQLite BrokerName = "sqlite"
-	BrokerRedis  BrokerName = "redis"
-)
-
-// RedisConfig is the section [tasks.redis].
-type RedisConfig struct {
-	URL    string `toml:"url" default:"redis://127.0.0.1:6379/0" doc:"the server: redis://USER:PASSWORD@HOST:PORT/DB, rediss:// for TLS, unix:// for a socket"`
-	Prefix string `toml:"prefix" default:"{procops}" doc:"what all its keys begin with; in braces they stay together in a cluster"`
+	Broker      map[string]BrokerConfig `toml:"broker" doc:"a broker: where tasks are queued; without any there is \"sqlite\", in the state directory"`
+	Selection   Selection               `toml:"selection" enum:"weighted,strict" default:"weighted" doc:"from which broker the next task comes, of those that have any: weighted (from each; the nth most important one has the weight 1/n) or strict (from the most important one)"`
+	Workers     int                     `toml:"workers" default:"4" min:"1" max:"10000" doc:"how many tasks one worker process runs at once"`
+	TimeLimit   unit.Duration           `toml:"time_limit" default:"10m" doc:"how long a task may run whose type has no time_limit of its own; 0: no limit"`
+	MaxAttempts int                     `toml:"max_attempts" default:"3" min:"1" doc:"how often a task may fail before it is given up; a worker that dies does not count"`
+	MaxCrashes  int                     `toml:"max_crashes" default:"3" min:"1" doc:"how many workers may die while they run a task before it is given up"`
+	Backoff     Backoff                 `toml:"backoff" doc:"time between a failure and the next attempt"`
+	Lease       unit.Duration           `toml:"lease" default:"30s" min:"1s" doc:"a task whose worker has died comes back after this; a living worker extends it all the time"`
+	StopGrace   unit.Duration           `toml:"stop_grace" default:"30s" doc:"how long a worker that is to stop lets its tasks run on before it ends them and gives them back"`
+	Keep        unit.Duration           `toml:"keep" default:"30d" doc:"done tasks are forgotten after this; 0: never"`
+	Unknown     Unknown                 `toml:"unknown_types" default:"refuse" doc:"what becomes of a push of a type that is not declared, where any is: refuse or accept"`
+	Types       map[string]Type         `toml:"type" doc:"a type of task: what runs it, and what parameters it has"`
 }
 
 // Type is a section [tasks.type.NAME].
@@ -100,6 +85,7 @@ func (c Config) Check(report func(err error, path ...string)) {
 	if c.Backoff.Initial > c.Backoff.Max {
 		report(fmt.Errorf("initial (%s) is longer than max (%s)", c.Backoff.Initial, c.Backoff.Max), "backoff", "initial")
 	}
+	c.checkBrokers(report)
 	for _, typ := range slices.Sorted(maps.Keys(c.Types)) {
 		t := c.Types[typ]
 		for _, param := range slices.Sorted(maps.Keys(t.Params)) {

@@ -212,12 +212,12 @@ type faulty struct {
 
 var errFaulty = errors.New("the broker is away")
 
-func (f *faulty) Ack(ctx context.Context, l broker.Lease) error {
+func (f *faulty) Ack(ctx context.Context, leases []broker.Lease) ([]broker.Lease, error) {
 	if f.acks > 0 {
 		f.acks--
-		return errFaulty
+		return nil, errFaulty
 	}
-	return f.Broker.Ack(ctx, l)
+	return f.Broker.Ack(ctx, leases)
 }
 
 func (f *faulty) Extend(ctx context.Context, leases []broker.Lease, by time.Duration) ([]broker.Lease, error) {

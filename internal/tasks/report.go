@@ -62,7 +62,7 @@ func (q *Queue) end(ctx context.Context, l *broker.Lease, r Record, t Trigger) e
 	case TriggerGiveUp:
 		return q.broker.Bury(ctx, *l)
 	default:
-		return q.broker.Ack(ctx, *l)
+		return q.ack(ctx, l)
 	}
 }
 
@@ -96,7 +96,7 @@ func (q *Queue) bury(ctx context.Context, l *broker.Lease, r Record) error {
 	case err != nil:
 		return err
 	case to == StateDone:
-		return q.broker.Ack(ctx, *l)
+		return q.ack(ctx, l)
 	default:
 		return q.broker.Bury(ctx, *l)
 	}
@@ -115,4 +115,13 @@ func (q *Queue) release(ctx context.Context, l *broker.Lease) error {
 		return err
 	}
 	return q.broker.Nack(ctx, *l, broker.Again{})
+}
+
+// ack tells the broker that it is done with a task.
+func (q *Queue) ack(ctx context.Context, l *broker.Lease) error {
+	lost, err := q.broker.Ack(ctx, []broker.Lease{*l})
+	if err == nil && len(lost) > 0 {
+		return broker.ErrLost
+	}
+	return err
 }

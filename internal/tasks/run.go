@@ -41,7 +41,7 @@ func (w *worker) attend(h *held) runEnd {
 		w.log(l, "begin", err)
 		return runNothing // its lease ends and it comes back
 	case state == StateDone:
-		w.log(l, "acknowledge", w.q.broker.Ack(context.WithoutCancel(w.stop), *l))
+		w.log(l, "acknowledge", w.q.ack(context.WithoutCancel(w.stop), l))
 		return runNothing
 	case state == StateDead:
 		w.log(l, "bury", w.q.broker.Bury(context.WithoutCancel(w.stop), *l))

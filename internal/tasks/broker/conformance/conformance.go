@@ -28,6 +28,7 @@ type Bench struct {
 	Other  broker.Broker       // the same queue, opened once more, as another process would
 	Now    func() time.Time    // the queue's clock
 	Pass   func(time.Duration) // lets time pass: moves that clock, or sleeps
+	Blind  bool                // it can only be claimed from in order: List, Ask.From and Ask.IDs are errors.ErrUnsupported
 }
 
 // Check is one promise of a broker.
@@ -53,6 +54,15 @@ func Checks() []Check {
 		{"a buried message stays buried", buried},
 		{"counts", counts},
 		{"a body is kept as it is", bodies},
+		{"many are acknowledged at once", ackMany},
+		{"a message brings its past along", past},
+		{"a message can be queued as a buried one", pushBuried},
+		{"no types are all types", anyType},
+		{"what is scheduled can be taken, and is again what it was", takeScheduled},
+		{"what is buried can be taken, and is again what it was", takeBuried},
+		{"what is buried can be given back as new", requeue},
+		{"messages can be taken by their IDs", byID},
+		{"a list has each message once", listed},
 		{"await sees a push", await},
 		{"await ends with its patience", awaitPatience},
 	}
@@ -131,14 +141,28 @@ func (c check) wantLost(l broker.Lease) {
 	if len(gone) != 1 {
 		c.Errorf("%s: it could be extended", l.ID)
 	}
+	gone, err = c.Broker.Ack(c.Context(), []broker.Lease{l})
+	c.must(err)
+	if len(gone) != 1 {
+		c.Errorf("%s: it could be acknowledged", l.ID)
+	}
 	for what, err := range map[string]error{
-		"ack":  c.Broker.Ack(c.Context(), l),
 		"nack": c.Broker.Nack(c.Context(), l, broker.Again{}),
 		"bury": c.Broker.Bury(c.Context(), l),
 	} {
 		if !errors.Is(err, broker.ErrLost) {
 			c.Errorf("%s: %s returned %v, want ErrLost", l.ID, what, err)
 		}
+	}
+}
+
+// ack acknowledges messages, of which none is lost.
+func (c check) ack(b broker.Broker, leases ...broker.Lease) {
+	c.Helper()
+	gone, err := b.Ack(c.Context(), leases)
+	c.must(err)
+	if len(gone) > 0 {
+		c.Errorf("%q were lost", ids(gone))
 	}
 }
 
@@ -268,7 +292,7 @@ func extended(tb TB, bench Bench) {
 		}
 	}
 	c.want(c.claimFrom(c.Other, 10, "a"), "y")
-	c.must(c.Other.Ack(c.Context(), leases[0]))
+	c.ack(c.Other, leases[0])
 }
 
 func lost(tb TB, bench Bench) {
@@ -278,7 +302,7 @@ func lost(tb TB, bench Bench) {
 	c.Pass(2 * step)
 	held := c.one()
 	c.wantLost(old)
-	c.must(c.Broker.Ack(c.Context(), held))
+	c.ack(c.Broker, held)
 	c.wantLost(held)
 	c.Pass(2 * step)
 	c.want(c.claim(1), "")
@@ -286,7 +310,7 @@ func lost(tb TB, bench Bench) {
 	// A message of the same ID is another one.
 	c.push("x")
 	again := c.one()
-	c.must(c.Broker.Ack(c.Context(), again))
+	c.ack(c.Broker, again)
 }
 
 func unclaimed(tb TB, bench Bench) {
@@ -294,7 +318,7 @@ func unclaimed(tb TB, bench Bench) {
 	c.push("x")
 	l := c.one()
 	c.Pass(3 * step)
-	c.must(c.Broker.Ack(c.Context(), l))
+	c.ack(c.Broker, l)
 	c.want(c.claim(1), "")
 }
 
@@ -366,7 +390,7 @@ func bodies(tb TB, bench Bench) {
 		if !bytes.Equal(l.Body, body) || l.Type != m.Type || !l.RunAt.Equal(m.RunAt) {
 			c.Errorf("a message of %d bytes came back with %d", len(body), len(l.Body))
 		}
-		c.must(c.Broker.Ack(c.Context(), l))
+		c.ack(c.Broker, l)
 	}
 }
 

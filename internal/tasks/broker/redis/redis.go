@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +16,7 @@ import (
 // Options say where the queue is.
 type Options struct {
 	// URL is the server, as "redis://user:password@host:6379/0"; rediss:// for TLS,
-	// unix:// for a socket.
+	// unix:// for a socket. Empty: "redis://127.0.0.1:6379/0".
 	URL string
 	// Prefix begins all keys of the queue; with it in braces, they stay together in a
 	// cluster. Empty: "{procops}".
@@ -32,19 +33,17 @@ type Broker struct {
 
 // scripts are what Redis runs. Each is sent once to a server, and then called by its sum.
 type scripts struct {
-	push, claim, extend, ack, nack, bury, count, next *redis.Script
+	push, claim, extend, ack, nack, bury, count, next, read *redis.Script
 }
 
 // New returns a queue. It connects when that is first needed; the error says what is
 // wrong with the options.
 func New(o Options) (*Broker, error) {
-	opt, err := redis.ParseURL(o.URL)
+	opt, err := redis.ParseURL(cmp.Or(o.URL, "redis://127.0.0.1:6379/0"))
 	if err != nil {
 		return nil, fmt.Errorf("invalid URL of a Redis server: %w", err)
 	}
-	if o.Prefix == "" {
-		o.Prefix = "{procops}"
-	}
+	o.Prefix = cmp.Or(o.Prefix, "{procops}")
 	redis.SetLogger(silence{})
 	client := redis.NewClient(opt)
 	return &Broker{
@@ -53,6 +52,7 @@ func New(o Options) (*Broker, error) {
 			push: redis.NewScript(scriptPush), claim: redis.NewScript(scriptClaim), extend: redis.NewScript(scriptExtend),
 			ack: redis.NewScript(scriptAck), nack: redis.NewScript(scriptNack), bury: redis.NewScript(scriptBury),
 			count: redis.NewScript(scriptCount), next: redis.NewScript(scriptNext),
+			read: redis.NewScript(scriptRead),
 		},
 	}, nil
 }
@@ -66,10 +66,11 @@ func (b *Broker) run(ctx context.Context, s *redis.Script, args ...any) *redis.C
 
 // Push queues messages.
 func (b *Broker) Push(ctx context.Context, messages []broker.Message) error {
-	args := make([]any, 0, 5*len(messages))
+	const perMessage = 9
+	args := make([]any, 0, perMessage*len(messages))
 	for i := range messages {
 		m := &messages[i]
-		args = append(args, m.ID, m.Type, m.Priority, m.RunAt.UnixMicro(), m.Body)
+		args = append(args, m.ID, m.Type, m.Priority, m.RunAt.UnixMicro(), m.Body, m.Number, m.Attempts, m.Crashes, flag(m.Buried))
 	}
 	if err := b.run(ctx, b.scripts.push, args...).Err(); err != nil && !errors.Is(err, redis.Nil) {
 		return fmt.Errorf("cannot queue tasks: %w", err)
@@ -79,9 +80,10 @@ func (b *Broker) Push(ctx context.Context, messages []broker.Message) error {
 
 // Claim leases messages.
 func (b *Broker) Claim(ctx context.Context, ask broker.Ask) ([]broker.Lease, error) {
-	args := []any{ask.Max, ask.Lease.Microseconds()}
-	for _, t := range ask.Types {
-		args = append(args, t)
+	from := cmp.Or(ask.From, broker.StateReady)
+	args := append([]any{ask.Max, ask.Lease.Microseconds(), string(from), len(ask.IDs)}, anys(ask.IDs)...)
+	if len(ask.IDs) == 0 {
+		args = append(args, anys(ask.Types)...)
 	}
 	rows, err := b.run(ctx, b.scripts.claim, args...).Slice()
 	if err != nil {
@@ -89,23 +91,31 @@ func (b *Broker) Claim(ctx context.Context, ask broker.Ask) ([]broker.Lease, err
 	}
 	leases := make([]broker.Lease, len(rows))
 	for i, row := range rows {
-		if leases[i], err = readLease(row); err != nil {
+		m, until, err := readMessage(row)
+		if err != nil {
 			return nil, fmt.Errorf("cannot claim tasks: %w", err)
 		}
+		micros, err := strconv.ParseInt(until, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("cannot claim tasks: %w", err)
+		}
+		m.Buried = from == broker.StateBuried
+		leases[i] = broker.Lease{Message: m, Until: time.UnixMicro(micros)}
 	}
 	return leases, nil
 }
 
-// readLease reads a row of what scriptClaim returns.
-func readLease(row any) (l broker.Lease, err error) {
+// readMessage reads a row of what scriptClaim and scriptRead return: a message, and a
+// field more.
+func readMessage(row any) (m broker.Message, more string, err error) {
 	fields, ok := row.([]any)
 	if !ok || len(fields) != 9 {
-		return l, fmt.Errorf("unexpected answer %v", row)
+		return m, "", fmt.Errorf("unexpected answer %v", row)
 	}
 	texts := make([]string, len(fields))
 	for i, field := range fields {
 		if texts[i], ok = field.(string); !ok {
-			return l, fmt.Errorf("unexpected answer %v", row)
+			return m, "", fmt.Errorf("unexpected answer %v", row)
 		}
 	}
 	number := func(text string) int64 {
@@ -113,49 +123,55 @@ func readLease(row any) (l broker.Lease, err error) {
 		err = errors.Join(err, bad)
 		return n
 	}
-	l.ID, l.Type, l.Body = texts[0], texts[1], []byte(texts[4])
-	l.Priority, l.RunAt, l.Number = int(number(texts[2])), time.UnixMicro(number(texts[3])), number(texts[5])
-	l.Attempts, l.Crashes, l.Until = int(number(texts[6])), int(number(texts[7])), time.UnixMicro(number(texts[8]))
-	return l, err
+	m.ID, m.Type, m.Body = texts[0], texts[1], []byte(texts[4])
+	m.Priority, m.RunAt, m.Number = int(number(texts[2])), time.UnixMicro(number(texts[3])), number(texts[5])
+	m.Attempts, m.Crashes = int(number(texts[6])), int(number(texts[7]))
+	return m, texts[8], err
 }
 
 // Extend makes leases end so long from now.
 func (b *Broker) Extend(ctx context.Context, leases []broker.Lease, by time.Duration) (lost []broker.Lease, err error) {
-	args := []any{by.Microseconds()}
-	for i := range leases {
-		args = append(args, leases[i].ID, leases[i].Number)
-	}
-	ids, err := b.run(ctx, b.scripts.extend, args...).StringSlice()
+	lost, err = b.each(ctx, b.scripts.extend, leases, by.Microseconds())
 	if err != nil {
 		return nil, fmt.Errorf("cannot extend the leases of tasks: %w", err)
-	}
-	gone := make(map[string]bool, len(ids))
-	for _, id := range ids {
-		gone[id] = true
-	}
-	for _, l := range leases {
-		if gone[l.ID] {
-			lost = append(lost, l)
-		}
 	}
 	return lost, nil
 }
 
-// Ack removes a message.
-func (b *Broker) Ack(ctx context.Context, l broker.Lease) error {
-	return b.settle(ctx, b.scripts.ack, "remove", l)
+// Ack removes messages.
+func (b *Broker) Ack(ctx context.Context, leases []broker.Lease) (lost []broker.Lease, err error) {
+	lost, err = b.each(ctx, b.scripts.ack, leases)
+	if err != nil {
+		return nil, fmt.Errorf("cannot remove tasks: %w", err)
+	}
+	return lost, nil
+}
+
+// each runs a script for leases. It returns the places of those that are lost, from 1.
+func (b *Broker) each(ctx context.Context, s *redis.Script, leases []broker.Lease, args ...any) (lost []broker.Lease, err error) {
+	for i := range leases {
+		args = append(args, leases[i].ID, leases[i].Number)
+	}
+	places, err := b.run(ctx, s, args...).Int64Slice()
+	if err != nil {
+		return nil, err
+	}
+	for _, place := range places {
+		if place < 1 || place > int64(len(leases)) {
+			return nil, fmt.Errorf("unexpected answer %v", places)
+		}
+		lost = append(lost, leases[place-1])
+	}
+	return lost, nil
 }
 
 // Nack gives a message back.
 func (b *Broker) Nack(ctx context.Context, l broker.Lease, again broker.Again) error {
-	at, failed := "", 0
+	at := ""
 	if !again.At.IsZero() {
 		at = strconv.FormatInt(again.At.UnixMicro(), 10)
 	}
-	if again.Failed {
-		failed = 1
-	}
-	return b.settle(ctx, b.scripts.nack, "give back", l, at, failed)
+	return b.settle(ctx, b.scripts.nack, "give back", l, at, flag(again.Failed), flag(again.Fresh))
 }
 
 // Bury puts a message aside.
@@ -228,6 +244,14 @@ type silence struct{}
 
 // Printf does nothing.
 func (silence) Printf(context.Context, string, ...any) {}
+
+// flag returns what stands for a yes or a no in a script.
+func flag(yes bool) string {
+	if yes {
+		return "1"
+	}
+	return "0"
+}
 
 func anys(texts []string) []any {
 	list := make([]any, len(texts))

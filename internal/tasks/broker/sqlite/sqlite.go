@@ -5,6 +5,7 @@ package sqlite
 import (
 	"cmp"
 	"context"
+	"iter"
 	"slices"
 	"time"
 
@@ -39,18 +40,11 @@ func (b *Broker) Claim(ctx context.Context, ask broker.Ask) (leases []broker.Lea
 	return leases, err
 }
 
-// claim takes the first of what is ready of all types together.
+// claim takes the first of what is there of all types together.
 func claim(tx *store.Tx, ask broker.Ask) ([]broker.Lease, error) {
-	var heads []head
-	for _, t := range ask.Types {
-		if err := makeReady(tx, t, ask.Max); err != nil {
-			return nil, err
-		}
-		ready, err := readyHeads(tx, t, ask.Max)
-		if err != nil {
-			return nil, err
-		}
-		heads = append(heads, ready...)
+	heads, err := find(tx, ask)
+	if err != nil {
+		return nil, err
 	}
 	slices.SortFunc(heads, func(x, y head) int {
 		return cmp.Or(cmp.Compare(x.priority, y.priority), cmp.Compare(x.runAt, y.runAt), cmp.Compare(x.seq, y.seq))
@@ -64,6 +58,44 @@ func claim(tx *store.Tx, ask broker.Ask) ([]broker.Lease, error) {
 		leases = append(leases, l)
 	}
 	return leases, nil
+}
+
+// find returns what can be claimed; of each type at most as many as are asked for.
+func find(tx *store.Tx, ask broker.Ask) (heads []head, err error) {
+	from := cmp.Or(ask.From, broker.StateReady)
+	add := func(more []head, err error) error {
+		heads = append(heads, more...)
+		return err
+	}
+	for _, id := range ask.IDs {
+		if err := add(headOf(tx, id, from)); err != nil {
+			return nil, err
+		}
+	}
+	if len(ask.IDs) > 0 {
+		return heads, nil
+	}
+	types, err := typesOr(tx, ask.Types)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range types {
+		if err := makeReady(tx, t, ask.Max); err != nil {
+			return nil, err
+		}
+		if err := add(headsOf(tx, t, from, ask.Max)); err != nil {
+			return nil, err
+		}
+	}
+	return heads, nil
+}
+
+// typesOr returns types; all that there are when it is empty.
+func typesOr(tx *store.Tx, types []string) ([]string, error) {
+	if len(types) > 0 {
+		return types, nil
+	}
+	return allTypes(tx)
 }
 
 // Await waits for what any process of the host pushes or gives back.
@@ -80,10 +112,22 @@ func (b *Broker) Await(ctx context.Context, types []string, patience time.Durati
 
 // Extend makes leases end later.
 func (b *Broker) Extend(ctx context.Context, leases []broker.Lease, by time.Duration) (lost []broker.Lease, err error) {
+	return b.each(ctx, leases, func(tx *store.Tx, l *broker.Lease) (bool, error) {
+		return extend(tx, l, tx.Now().Add(by))
+	})
+}
+
+// Ack removes messages.
+func (b *Broker) Ack(ctx context.Context, leases []broker.Lease) (lost []broker.Lease, err error) {
+	return b.each(ctx, leases, remove)
+}
+
+// each does something with all leases in one transaction, and returns those that are lost.
+func (b *Broker) each(ctx context.Context, leases []broker.Lease, do func(*store.Tx, *broker.Lease) (held bool, err error)) (lost []broker.Lease, err error) {
 	err = b.store.Update(ctx, func(tx *store.Tx) error {
 		lost = nil
 		for i := range leases {
-			held, err := extend(tx, &leases[i], tx.Now().Add(by))
+			held, err := do(tx, &leases[i])
 			if err != nil {
 				return err
 			}
@@ -94,11 +138,6 @@ func (b *Broker) Extend(ctx context.Context, leases []broker.Lease, by time.Dura
 		return nil
 	})
 	return lost, err
-}
-
-// Ack removes a message.
-func (b *Broker) Ack(ctx context.Context, l broker.Lease) error {
-	return b.settle(ctx, func(tx *store.Tx) (bool, error) { return remove(tx, &l) })
 }
 
 // Nack gives a message back.
@@ -126,6 +165,10 @@ func (b *Broker) settle(ctx context.Context, how func(*store.Tx) (held bool, err
 func (b *Broker) Count(ctx context.Context, types []string) (total broker.Counts, err error) {
 	err = b.store.View(ctx, func(tx *store.Tx) error {
 		total = broker.Counts{}
+		types, err := typesOr(tx, types)
+		if err != nil {
+			return err
+		}
 		for _, t := range types {
 			n, err := count(tx, t)
 			if err != nil {
@@ -139,4 +182,32 @@ func (b *Broker) Count(ctx context.Context, types []string) (total broker.Counts
 		return nil
 	})
 	return total, err
+}
+
+// pageLength is how many messages are read at once.
+const pageLength = 500
+
+// List goes through the messages, in the order of their push.
+func (b *Broker) List(ctx context.Context, types []string) iter.Seq2[broker.Entry, error] {
+	return func(yield func(broker.Entry, error) bool) {
+		for after := int64(0); ; {
+			var entries []broker.Entry
+			err := b.store.View(ctx, func(tx *store.Tx) (err error) {
+				entries, after, err = page(tx, after, pageLength)
+				return err
+			})
+			if err != nil {
+				yield(broker.Entry{}, err)
+				return
+			}
+			for _, e := range entries {
+				if (len(types) == 0 || slices.Contains(types, e.Type)) && !yield(e, nil) {
+					return
+				}
+			}
+			if len(entries) < pageLength {
+				return
+			}
+		}
+	}
 }

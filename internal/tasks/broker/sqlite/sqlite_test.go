@@ -60,6 +60,7 @@ func TestPlans(t *testing.T) {
 	st := openStore(t, t.TempDir(), store.Options{})
 	for query, args := range map[string][]any{
 		queryReap: {"a", 1, 1}, queryPromote: {"a", 1, 1}, queryHeads: {"a", 1}, queryLease: {1, 1}, queryClaimable: {"a", 1},
+		queryLater: {"a", 1}, queryBuried: {"a", 1}, queryReapOne: {"x", 1}, queryPromoteOne: {"x", 1}, queryOne: {"x", "ready"}, queryPage: {1, 2, 3},
 		"DELETE FROM tasks_queue" + held:                                                                       {"x", 1},
 		"UPDATE tasks_queue SET lease_until = 1" + held:                                                        {"x", 1},
 		"UPDATE tasks_queue SET state = 'buried'" + held:                                                       {"x", 1},
@@ -69,6 +70,11 @@ func TestPlans(t *testing.T) {
 			if strings.Contains(step, "SCAN") && !strings.Contains(step, "CONSTANT ROW") || strings.Contains(step, "B-TREE") {
 				t.Errorf("%s\nhas the step %q", query, step)
 			}
+		}
+	}
+	for _, step := range plan(t, st, queryTypes, nil) {
+		if strings.Contains(step, "SCAN tasks_queue") {
+			t.Errorf("the types are found by %q", step)
 		}
 	}
 	if steps := plan(t, st, "SELECT * FROM tasks_queue ORDER BY body", nil); len(steps) < 2 {

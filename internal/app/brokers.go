@@ -1,0 +1,44 @@
+package app
+
+import (
+	"context"
+
+	"procops/internal/fault"
+	"procops/internal/store"
+	"procops/internal/tasks"
+	"procops/internal/tasks/broker"
+	"procops/internal/tasks/broker/group"
+	"procops/internal/tasks/broker/redis"
+	"procops/internal/tasks/broker/sqlite"
+)
+
+// brokers opens the brokers that the config has. None of them connects to anything yet.
+func (a *App) brokers(st *store.Store) (*group.Group, error) {
+	cfg := a.Config.Tasks
+	var members []group.Member
+	for _, declared := range cfg.Brokers() {
+		b, err := a.openBroker(st, declared)
+		if err != nil {
+			return nil, fault.Wrap(fault.Usage, err, "cannot use the broker %q", declared.Name)
+		}
+		members = append(members, group.Member{Name: declared.Name, Priority: declared.Priority, Broker: b})
+	}
+	return group.New(members, group.Options{Strict: cfg.Selection == tasks.SelectStrict}), nil
+}
+
+// openBroker opens one broker. What it holds open is closed with the app.
+func (a *App) openBroker(st *store.Store, cfg tasks.DeclaredBroker) (broker.Broker, error) {
+	switch {
+	case cfg.Kind == tasks.KindSQLite:
+		return sqlite.New(st), nil
+	case cfg.Kind == tasks.KindRedis && cfg.Format == tasks.FormatProcops:
+		b, err := redis.New(redis.Options{URL: cfg.URL, Prefix: cfg.Prefix})
+		if err != nil {
+			return nil, err
+		}
+		a.teardown.add("the connections to Redis", func(context.Context) error { return b.Close() })
+		return b, nil
+	default:
+		return nil, fault.New(fault.Usage, "this procops has none of kind %q with the format %q", cfg.Kind, cfg.Format)
+	}
+}
