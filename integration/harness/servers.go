@@ -63,6 +63,13 @@ func GearmanWorker(port int, function string, command ...string) []string {
 	return append([]string{"gearman", "-h", "127.0.0.1", "-p", strconv.Itoa(port), "-w", "-f", function, "--"}, command...)
 }
 
+// MongoServer returns the command of a server that speaks the protocol of MongoDB and keeps
+// its data in a directory. It prints a line that begins with "serving" when it is ready.
+func MongoServer(tb testing.TB, port int, dir string) []string {
+	tb.Helper()
+	return []string{ServerProgram(tb, "mongo"), "-listen", Loopback(port), "-dir", dir}
+}
+
 // RedisAnswers reports whether a Redis server answers a PING on the port.
 func RedisAnswers(port int) bool { return answers(port, "PING\r\n", "+PONG\r\n") }
 
