@@ -89,10 +89,7 @@ func (m *machine) daemon(name string) {
 	if !strings.Contains(strings.Join(d.Command[:min(1, len(d.Command))], "")+d.Dir, "{{") {
 		m.command(d.Command, d.Dir, m.environment(nil, d.Env), append(at, "command")...)
 	}
-	m.user(d.User, d.Group, d.Groups, at)
-	if err := d.CPUs.Check(); err != nil {
-		m.report(append(at, "cpus"), "%w", err)
-	}
+	m.settings(d.Settings, at)
 }
 
 func (m *machine) functions() {
@@ -105,16 +102,23 @@ func (m *machine) function(name string) {
 	f := m.cfg.Worker.Functions[name]
 	at := []string{"worker", "function", name}
 	m.command(f.Command, f.Dir, m.environment(nil, f.Env), append(at, "command")...)
-	m.user(f.User, f.Group, f.Groups, at)
-	if err := f.CPUs.Check(); err != nil {
-		m.report(append(at, "cpus"), "%w", err)
-	}
+	m.settings(f.Settings, at)
 }
 
 func (m *machine) tasks() {
 	for _, name := range slices.Sorted(maps.Keys(m.cfg.Tasks.Types)) {
 		t := m.cfg.Tasks.Types[name]
-		m.command(t.Command, t.Dir, m.environment(nil, t.Env), "tasks", "type", name, "command")
+		at := []string{"tasks", "type", name}
+		m.command(t.Command, t.Dir, m.environment(nil, t.Env), append(at, "command")...)
+		m.settings(t.Settings, at)
+	}
+}
+
+// settings checks the user and the CPUs of a program.
+func (m *machine) settings(s launch.Settings, at []string) {
+	m.user(s.User, s.Group, s.Groups, at)
+	if err := s.CPUs.Check(); err != nil {
+		m.report(append(at, "cpus"), "%w", err)
 	}
 }
 
@@ -144,10 +148,7 @@ func (m *machine) process(name string, p supervise.ProcessConfig) {
 	}
 	m.links(p.OnFail, append(at, "on_fail")...)
 	m.links(p.OnPass, append(at, "on_pass")...)
-	m.user(p.User, p.Group, p.Groups, at)
-	if err := p.CPUs.Check(); err != nil {
-		m.report(append(at, "cpus"), "%w", err)
-	}
+	m.settings(p.Settings, at)
 	if err := launch.CheckStdin(p.Stdin); err != nil {
 		m.report(append(at, "stdin"), "%w", err)
 	}

@@ -134,29 +134,11 @@ func (h *hand) turn(ctx context.Context, number uint64, begun func()) Turn {
 	}
 	t.begun = true
 	t.Started, t.Duration, t.Memory = r.Started, r.Duration, h.memory
-	t.Outcome, t.Code, t.Message = string(r.Outcome), codeOf(r), r.Reason
+	t.Outcome, t.Code, t.Message = string(r.Outcome), r.Code(), r.Reason
 	if errors.Is(context.Cause(ctx), errSilent) && r.Outcome == runner.Cancelled {
 		t.Outcome, t.Message = string(runner.TimedOut), h.watchdog.reason()
 	}
 	return h.cfg.judge(t, r)
-}
-
-// codeOf returns the exit code of a turn as a shell has it. A co-process that goes on has
-// none: it is what a command would say.
-func codeOf(r runner.Result) int {
-	if code := r.Exit.ShellCode(); code != 0 {
-		return code
-	}
-	switch r.Outcome {
-	case runner.Warning:
-		return 2
-	case runner.Retry:
-		return 75
-	case runner.Failed, runner.Unknown, runner.TimedOut:
-		return 1
-	default:
-		return 0
-	}
 }
 
 // peakAge is how old what is known of procops' own memory may be.

@@ -45,7 +45,10 @@ type Stop struct {
 	Grace  unit.Duration `toml:"grace" default:"10s" doc:"time to end before KILL"`
 }
 
-// Ladder returns it as proc has it.
+// Ladder returns it as proc has it; without steps for the zero Stop.
 func (s Stop) Ladder() proc.Ladder {
+	if s == (Stop{}) {
+		return proc.Ladder{}
+	}
 	return proc.Ladder{Steps: []proc.Step{{Signal: s.Signal, Wait: s.Grace.Std()}}}
 }

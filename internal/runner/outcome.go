@@ -42,6 +42,24 @@ type Result struct {
 	Duration    time.Duration
 }
 
+// Code returns the exit code as a shell has it. A co-process that goes on has none: it is
+// what a command would say.
+func (r Result) Code() int {
+	if code := r.Exit.ShellCode(); code != 0 {
+		return code
+	}
+	switch r.Outcome {
+	case Warning:
+		return exitWarning
+	case Retry:
+		return exitRetry
+	case Failed, Unknown, TimedOut:
+		return 1
+	default:
+		return exitSuccess
+	}
+}
+
 // judge reads the outcome from the way the process ended.
 func judge(exit proc.Exit) (Outcome, string) {
 	if exit.Signal != 0 {

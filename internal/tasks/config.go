@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"procops/internal/fault"
+	"procops/internal/launch"
 	"procops/internal/name"
 	"procops/internal/proc"
+	"procops/internal/runner"
 	"procops/internal/unit"
 )
 
@@ -31,12 +33,15 @@ type Config struct {
 
 // Type is a section [tasks.type.NAME].
 type Type struct {
-	Command     proc.Command      `toml:"command" doc:"what runs a task: parameters as a JSON object on standard input, PROCOPS_TASK_* in the environment; without it tasks of this type are only pushed here and run elsewhere"`
-	Dir         string            `toml:"dir" path:"true" doc:"working directory; default: that of procops"`
-	Env         map[string]string `toml:"env" doc:"further environment variables"`
-	TimeLimit   *unit.Duration    `toml:"time_limit" doc:"how long a task may run; default: time_limit of [tasks]"`
-	MaxAttempts int               `toml:"max_attempts" min:"1" doc:"how often a task may fail before it is given up; default: max_attempts of [tasks]"`
-	Params      map[string]Param  `toml:"params" doc:"a parameter, or its type alone; a type that declares none takes any"`
+	launch.Settings
+
+	Command     proc.Command     `toml:"command" doc:"what runs a task: parameters as a JSON object on standard input, PROCOPS_TASK_* in the environment; without it tasks of this type are only pushed here and run elsewhere"`
+	Mode        runner.Mode      `toml:"mode" enum:"command,coprocess" default:"command" doc:"command: each task is a fresh process; coprocess: long-lived processes do one task after the other and speak JSON lines"`
+	Coprocess   runner.Config    `toml:"coprocess" doc:"how the co-processes are kept; a worker process has its own, and runs at most so many tasks of this type at once as there may be of them"`
+	Stop        launch.Stop      `toml:"stop" doc:"how to stop a task"`
+	TimeLimit   *unit.Duration   `toml:"time_limit" doc:"how long a task may run; default: time_limit of [tasks]"`
+	MaxAttempts int              `toml:"max_attempts" min:"1" doc:"how often a task may fail before it is given up; default: max_attempts of [tasks]"`
+	Params      map[string]Param `toml:"params" doc:"a parameter, or its type alone; a type that declares none takes any"`
 }
 
 // Backoff is the time until the next attempt. It doubles with each failure, and up
@@ -93,12 +98,12 @@ func (c Config) Check(report func(err error, path ...string)) {
 				report(err, "type", typ, "params", param, "default")
 			}
 		}
-		if len(t.Command) == 0 && t.Dir != "" {
-			report(errors.New("it means nothing without a command"), "type", typ, "dir")
+		if key := t.KeySet(); len(t.Command) == 0 && key != "" {
+			report(errors.New("it means nothing without a command"), "type", typ, key)
 		}
-		if len(t.Command) == 0 && len(t.Env) > 0 {
-			report(errors.New("it means nothing without a command"), "type", typ, "env")
-		}
+		t.Coprocess.Check(func(err error, path ...string) {
+			report(err, append([]string{"type", typ, "coprocess"}, path...)...)
+		})
 	}
 }
 

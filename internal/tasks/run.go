@@ -1,23 +1,15 @@
 package tasks
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"math/rand/v2"
-	"slices"
 	"strconv"
 	"time"
 
-	"procops/internal/launch"
-	"procops/internal/proc"
 	"procops/internal/runner"
 	"procops/internal/tasks/broker"
 )
-
-// responseKept is how many bytes of a handler's standard output are kept with
-// its task.
-const responseKept = 64 << 10
 
 // attend works one task off, from its claim to the word to the broker.
 func (w *worker) attend(h *held) runEnd {
@@ -29,7 +21,8 @@ func (w *worker) attend(h *held) runEnd {
 		w.log(l, "bury", w.q.broker.Bury(context.WithoutCancel(w.stop), *l))
 		return runNothing
 	}
-	typ := w.q.cfg.Types[r.Type]
+	handler := w.handlers[r.Type]
+	typ := handler.typ
 	params, why := w.admit(typ, &r)
 	if why.Message != "" {
 		r.Run = why
@@ -47,10 +40,14 @@ func (w *worker) attend(h *held) runEnd {
 		w.log(l, "bury", w.q.broker.Bury(context.WithoutCancel(w.stop), *l))
 		return runNothing
 	}
-	var cancelled bool
-	r.Run, cancelled = w.runOnce(h.ctx, typ, &r, params)
-	if cancelled {
+	var outcome runner.Outcome
+	r.Run, outcome = handler.runOnce(h.ctx, &r, params, w.q.cfg.timeLimit(typ, r.TimeLimit))
+	switch outcome {
+	case runner.Cancelled:
 		return w.stopped(h)
+	case runner.Stop:
+		w.leave(errAsked)
+	default:
 	}
 	return w.settle(l, typ, r)
 }
@@ -131,46 +128,4 @@ func (w *worker) log(l *broker.Lease, what string, err error) {
 	if err != nil {
 		w.deps.Log.Error().Err(err).Str("task", l.ID).Str("type", l.Type).Msg("cannot " + what + " task")
 	}
-}
-
-// runOnce runs the command of a task; cancelled says that procops has stopped it.
-func (w *worker) runOnce(ctx context.Context, typ Type, r *Record, params []byte) (run Run, cancelled bool) {
-	limit := w.q.cfg.timeLimit(typ, r.TimeLimit)
-	response := proc.NewTail(responseKept)
-	result, err := runner.Run(ctx, w.deps.Host, runner.Unit{
-		Command: typ.Command, Dir: typ.Dir, Env: w.environ(typ, r, limit), Input: bytes.NewReader(params),
-		Output: func(stream proc.Stream, data []byte) {
-			if stream == proc.Stdout {
-				response.Write(stream, data)
-			}
-		},
-		MaxOutput: -1, TimeLimit: limit, Hurry: w.opt.Hurry,
-	})
-	if err != nil {
-		return Run{Result: ResultError, Code: notStarted, Message: err.Error()}, ctx.Err() != nil
-	}
-	return Run{
-		Started: result.Started, Duration: result.Duration, Result: resultOf(result.Outcome), Code: result.Exit.ShellCode(),
-		Message: result.Reason, Response: []byte(response.Text(proc.Stdout)), Diagnostics: result.Diagnostics,
-	}, result.Outcome == runner.Cancelled
-}
-
-// notStarted is the code of a command that could not be started, as a shell has
-// it.
-const notStarted = 127
-
-// environ returns the environment of a handler.
-func (w *worker) environ(typ Type, r *Record, limit time.Duration) []string {
-	env := slices.Clone(w.deps.Env)
-	for key, value := range typ.Env {
-		env = append(env, key+"="+value)
-	}
-	return launch.MergeEnv(append(env,
-		"PROCOPS_TASK_ID="+r.ID,
-		"PROCOPS_TASK_TYPE="+r.Type,
-		"PROCOPS_TASK_ATTEMPT="+strconv.Itoa(r.Attempts+1),
-		"PROCOPS_TASK_CRASHES="+strconv.Itoa(r.Crashes),
-		"PROCOPS_TASK_PRIORITY="+strconv.Itoa(r.Priority),
-		"PROCOPS_TASK_TIME_LIMIT="+strconv.FormatFloat(limit.Seconds(), 'f', -1, 64),
-	))
 }

@@ -46,14 +46,18 @@ type Report struct {
 // configuration grants, and is then stopped and given back.
 func (q *Queue) Work(ctx context.Context, deps Deps, opt WorkOptions) (Report, error) {
 	w := &worker{
-		q: q, deps: deps, opt: opt, types: q.cfg.runnable(),
-		ended: make(chan runEnd), leases: leases{held: map[string]*held{}},
+		q: q, deps: deps, opt: opt, types: q.cfg.runnable(), handlers: map[string]*handler{},
+		ended: make(chan ending), leases: leases{held: map[string]*held{}},
 	}
 	if len(w.types) == 0 {
 		return Report{}, fault.New(fault.Usage, "there is nothing to work off: the configuration has no type of task with a command").
 			WithHint("add a section such as [tasks.type.\"mail.send\"] with command = [\"./send-mail\"]")
 	}
-	return w.run(ctx)
+	for _, name := range w.types {
+		w.handlers[name] = w.newHandler(name, q.cfg.Types[name])
+	}
+	report, err := w.run(ctx)
+	return report, errors.Join(err, w.closeHandlers())
 }
 
 // worker is one call of Work. The goroutine of run owns it; each task has a
@@ -63,15 +67,24 @@ type worker struct {
 	deps  Deps
 	opt   WorkOptions
 	types []string
+	// handlers are those of types.
+	handlers map[string]*handler
 
 	active int // tasks that run
 	report Report
-	ended  chan runEnd
+	ended  chan ending
 	leases leases
-	stop   context.Context // its end stops the tasks that run
+	leave  context.CancelCauseFunc // nothing more is begun
+	stop   context.Context         // its end stops the tasks that run
 }
 
-// runEnd is what a task's goroutine reports.
+// ending is what a task's goroutine reports.
+type ending struct {
+	typ string
+	how runEnd
+}
+
+// runEnd is how the work on a task has ended.
 type runEnd int
 
 const (
@@ -85,6 +98,8 @@ func (w *worker) run(ctx context.Context) (Report, error) {
 	stop, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	w.stop = stop
+	ctx, w.leave = context.WithCancelCause(ctx)
+	defer w.leave(nil)
 	keeping, enough := context.WithCancel(context.WithoutCancel(ctx))
 	var keeper sync.WaitGroup
 	keeper.Go(func() { w.keepLeases(keeping) })
@@ -117,53 +132,70 @@ func (w *worker) loop(ctx context.Context) error {
 	return nil
 }
 
+// open returns the types of which more may run than do, and how many of each may.
+func (w *worker) open() (types []string, most int) {
+	most = w.q.cfg.Workers - w.active
+	if most <= 0 {
+		return nil, 0
+	}
+	for _, name := range w.types {
+		if room := w.handlers[name].room(most); room > 0 {
+			types, most = append(types, name), room
+		}
+	}
+	return types, most
+}
+
 // begin claims as many tasks as may run beside those that do, and starts them. When
 // none may it waits for the end of one.
 func (w *worker) begin(ctx context.Context) (int, error) {
-	w.collect(ctx)
-	if w.active >= w.q.cfg.Workers {
+	types, most := w.collect(ctx)
+	if len(types) == 0 {
 		return 0, nil // ctx has ended
 	}
-	ask := broker.Ask{Types: w.types, Max: w.q.cfg.Workers - w.active, Lease: w.q.cfg.Lease.Std()}
+	ask := broker.Ask{Types: types, Max: most, Lease: w.q.cfg.Lease.Std()}
 	until := time.Now().Add(ask.Lease)
 	claimed, err := w.q.broker.Claim(ctx, ask)
 	for _, l := range claimed {
 		w.active++
+		w.handlers[l.Type].active++
 		h := w.leases.add(w.stop, l, until)
 		go func() {
 			e := w.attend(h)
 			w.leases.remove(h)
-			w.ended <- e
+			w.ended <- ending{h.lease.Type, e}
 		}()
 	}
 	return len(claimed), err
 }
 
 // collect takes note of the tasks that have ended, and waits for one while as
-// many run as may.
-func (w *worker) collect(ctx context.Context) {
-	for w.active >= w.q.cfg.Workers {
-		select {
-		case e := <-w.ended:
-			w.count(e)
-		case <-ctx.Done():
-			return
-		}
-	}
+// many run as may. It returns what open does.
+func (w *worker) collect(ctx context.Context) (types []string, most int) {
 	for {
 		select {
 		case e := <-w.ended:
 			w.count(e)
+			continue
 		default:
-			return
+		}
+		if types, most = w.open(); len(types) > 0 {
+			return types, most
+		}
+		select {
+		case e := <-w.ended:
+			w.count(e)
+		case <-ctx.Done():
+			return nil, 0
 		}
 	}
 }
 
 // count takes note of the end of a task.
-func (w *worker) count(e runEnd) {
+func (w *worker) count(e ending) {
 	w.active--
-	switch e {
+	w.handlers[e.typ].active--
+	switch e.how {
 	case runCompleted:
 		w.report.Completed++
 	case runFailed:
@@ -187,12 +219,13 @@ func (w *worker) empty(ctx context.Context) (bool, error) {
 // await waits until there may be something to claim, or a task ends, or the
 // queue may be empty.
 func (w *worker) await(ctx context.Context) {
+	types, _ := w.open()
 	var looking sync.WaitGroup
 	defer looking.Wait()
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	signed := make(chan error, 1)
-	looking.Go(func() { signed <- w.look(waiting) })
+	looking.Go(func() { signed <- w.look(waiting, types) })
 	select {
 	case err := <-signed:
 		if err != nil && ctx.Err() == nil {
@@ -206,9 +239,9 @@ func (w *worker) await(ctx context.Context) {
 
 // look returns when there may be something to claim; where an empty queue is the
 // end it returns from time to time.
-func (w *worker) look(ctx context.Context) error {
+func (w *worker) look(ctx context.Context, types []string) error {
 	for {
-		found, err := w.q.broker.Await(ctx, w.types, lookInterval)
+		found, err := w.q.broker.Await(ctx, types, lookInterval)
 		if found || err != nil || w.opt.UntilEmpty {
 			return err
 		}
@@ -224,8 +257,11 @@ func (w *worker) pause(ctx context.Context) {
 	}
 }
 
-// errStopping is why a worker stops its tasks.
-var errStopping = errors.New("the worker stops")
+// The reasons why a worker stops.
+var (
+	errStopping = errors.New("the worker stops")
+	errAsked    = errors.New("a task has asked for it")
+)
 
 // drain waits for the tasks that run. When it takes too long, or somebody is in a
 // hurry, they are stopped.
