@@ -158,16 +158,9 @@ func newID(now time.Time) string {
 	return base32.NewEncoding(crockford).EncodeToString(wide[:])[:26]
 }
 
-// body is what the broker keeps of a task beside what it looks at itself.
-type body struct {
-	Params    json.RawMessage `json:"params"`
-	TimeLimit float64         `json:"time_limit,omitempty"` // seconds
-	Pushed    time.Time       `json:"pushed_at"`
-}
-
 // message returns the task as the broker takes it.
 func (r *Record) message() (broker.Message, error) {
-	raw, err := json.Marshal(body{r.Params, r.TimeLimit.Seconds(), r.Pushed})
+	raw, err := json.Marshal(broker.Body{Params: r.Params, TimeLimit: r.TimeLimit.Seconds(), Pushed: r.Pushed})
 	if err != nil {
 		return broker.Message{}, fmt.Errorf("cannot encode task %q: %w", r.ID, err)
 	}
@@ -176,9 +169,12 @@ func (r *Record) message() (broker.Message, error) {
 
 // recordOf reads a task that was claimed.
 func recordOf(l broker.Lease) (Record, error) {
-	var b body
+	var b broker.Body
 	if err := json.Unmarshal(l.Body, &b); err != nil {
 		return Record{}, fmt.Errorf("cannot read task %q: %w", l.ID, err)
+	}
+	if b.Pushed.IsZero() {
+		b.Pushed = time.Now().Truncate(time.Microsecond)
 	}
 	return Record{
 		ID: l.ID, Type: l.Type, State: StatePending, Params: b.Params, Priority: l.Priority,
