@@ -41,10 +41,12 @@ func (b *buffers) get() *buffer {
 
 func (b *buffers) put(buf *buffer) { b.pool.Put(buf) }
 
-// capture reads one stream to its end in a goroutine of its own.
+// capture reads one stream to its end, in a goroutine of its own or in that of
+// Process.Attend.
 type capture struct {
 	stream Stream
-	file   *os.File // our end of the pipe, known to the network poller
+	fd     int      // our end of the pipe; not valid any more when there is a file
+	file   *os.File // the same, known to the network poller; nil before open
 	lines  func(Line)
 	batch  func([]Line) // the same, many at a time; instead of lines
 	raw    func(Stream, []byte)
@@ -66,20 +68,36 @@ func newCapture(stream Stream, pool *buffers) (*capture, *os.File, error) {
 	if err := syscall.Pipe2(fds[:], syscall.O_CLOEXEC); err != nil {
 		return nil, nil, err
 	}
-	// Only our end waits in the poller; the child expects a file that blocks.
+	// Only our end does not block; the child expects a file that does.
 	if err := syscall.SetNonblock(fds[0], true); err != nil {
 		return nil, nil, errors.Join(err, syscall.Close(fds[0]), syscall.Close(fds[1]))
 	}
-	ours := os.NewFile(uintptr(fds[0]), stream.String())
 	theirs := os.NewFile(uintptr(fds[1]), stream.String())
-	return newCaptureOf(ours, stream, pool), theirs, nil
+	return newCaptureOf(fds[0], stream, pool), theirs, nil
 }
 
 // newCaptureOf makes a capture of our end of a pipe, which does not block.
-func newCaptureOf(ours *os.File, stream Stream, pool *buffers) *capture {
+func newCaptureOf(fd int, stream Stream, pool *buffers) *capture {
 	stopped := make(chan struct{})
 	close(stopped)
-	return &capture{stream: stream, file: ours, pool: pool, stopped: stopped}
+	return &capture{stream: stream, fd: fd, pool: pool, stopped: stopped}
+}
+
+// open makes our end known to the network poller. It is done before the process is known
+// to the reaper, or under its lock.
+func (c *capture) open() {
+	if c.file == nil {
+		c.file = os.NewFile(uintptr(c.fd), c.stream.String())
+	}
+}
+
+// close closes our end. A pipe that was read has nothing to lose.
+func (c *capture) close() {
+	if c.file != nil {
+		_ = c.file.Close()
+		return
+	}
+	_ = syscall.Close(c.fd)
 }
 
 // read reads a stream of p, in a goroutine, until its end or until it is paused.
@@ -148,7 +166,7 @@ func (c *capture) run() (ended bool) {
 		c.deliver(n)
 	}
 	c.finish()
-	_ = c.file.Close() // a pipe that was read: nothing can be lost
+	c.close()
 	return true
 }
 
@@ -273,7 +291,10 @@ func (c *capture) finish() {
 }
 
 // abandon ends the reading after the delay: whoever still holds the other end
-// does not belong to the process any more.
+// does not belong to the process any more. Before open it is Process.Attend that
+// sees to that.
 func (c *capture) abandon(delay time.Duration) {
-	_ = c.file.SetReadDeadline(time.Now().Add(delay))
+	if c.file != nil {
+		_ = c.file.SetReadDeadline(time.Now().Add(delay))
+	}
 }

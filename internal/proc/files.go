@@ -37,7 +37,7 @@ func (h *Host) connect(s *Spec, p *Process) (*files, error) {
 	if err != nil {
 		f.close()
 		for _, c := range f.captures {
-			_ = c.file.Close()
+			c.close()
 		}
 		return nil, fmt.Errorf("cannot create a pipe for its output: %w", err)
 	}
@@ -59,7 +59,7 @@ func (f *files) pipe(stream Stream, lines func(Line), raw func(Stream, []byte), 
 	}
 	if survives {
 		if theirs, err = keepOpen(theirs); err != nil {
-			_ = c.file.Close()
+			c.close()
 			return err
 		}
 	}

@@ -153,7 +153,8 @@ func (h *Host) handedProcess(one HandedProcess) (*Process, error) {
 	}
 	for _, s := range one.Streams {
 		syscall.CloseOnExec(s.FD)
-		c := newCaptureOf(os.NewFile(uintptr(s.FD), s.Stream.String()), s.Stream, &h.buffers)
+		c := newCaptureOf(s.FD, s.Stream, &h.buffers)
+		c.open()
 		c.rest = s.Rest
 		p.group.captures = append(p.group.captures, c)
 	}

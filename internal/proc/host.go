@@ -42,6 +42,7 @@ type Host struct {
 
 	subreaper bool
 	signals   chan os.Signal
+	seats     seats
 	starts    sync.RWMutex  // held for reading during a start
 	quit      chan struct{} // closed when nothing may be started any more
 	stop      chan struct{} // closed when the goroutines may end
@@ -195,22 +196,51 @@ func (h *Host) start(s *Spec) (*Process, error) {
 		p.group.slot = p.group.table.acquire()
 		l.slot = p.group.slot
 	}
-	if err := h.spawn(l, p, s.Tied); err != nil {
+	h.seat(s, l, p)
+	if err := h.spawn(l, p, s.Tied || l.wantPidfd); err != nil {
 		p.group.table.release(p.group.slot)
 		for _, c := range p.group.captures {
-			_ = c.file.Close()
+			c.close()
 		}
+		h.seats.giveBack(p.seat)
 		return nil, err
 	}
-	for _, c := range files.captures {
-		h.read(p, c)
-	}
+	h.listen(l, p, files.captures)
 	return p, nil
 }
 
-// spawn starts the program, tied to the calling thread or to the spawner's.
-func (h *Host) spawn(l *launch, p *Process, tied bool) error {
-	if tied {
+// seat prepares for a program to be attended, if that is wanted and possible.
+func (h *Host) seat(s *Spec, l *launch, p *Process) {
+	if s.Attended {
+		p.seat = h.seats.take()
+		l.wantPidfd = p.seat != nil
+	}
+	if p.seat == nil {
+		for _, c := range p.group.captures {
+			c.open()
+		}
+	}
+}
+
+// listen sees to it that the output of a program that was started is read: by who attends
+// it, or in goroutines of its own.
+func (h *Host) listen(l *launch, p *Process, captures []*capture) {
+	switch {
+	case p.seat == nil:
+		for _, c := range captures {
+			h.read(p, c)
+		}
+	case l.pidfd >= 0:
+		p.seat.sit(l.pidfd, captures)
+	default: // an old kernel
+		p.seat.sit(-1, captures)
+		p.leave(p.seat)
+	}
+}
+
+// spawn starts the program from the calling thread, or from the spawner's.
+func (h *Host) spawn(l *launch, p *Process, here bool) error {
+	if here {
 		return h.spawner.startHere(l, p, h.quit)
 	}
 	return h.spawner.start(l, p, h.quit)
@@ -287,6 +317,7 @@ func (h *Host) close() error {
 	}
 	close(h.stop)
 	h.ended.Wait()
+	h.seats.close()
 	signal.Stop(h.signals)
 	claimed.Store(false)
 	return errors.Join(err, h.null.Close())

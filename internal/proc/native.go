@@ -47,6 +47,8 @@ type launch struct {
 	cpus       []uint64 // as CPUs.mask returns it
 	limits     []limit
 	cgroup     *Cgroup
+	wantPidfd  bool
+	pidfd      int // of the child, if one was wanted and the kernel has it; otherwise -1
 }
 
 // stepNames complete "cannot ..." for a failed step.
@@ -83,6 +85,7 @@ func (l *launch) run() (int, error) {
 	}
 	request.foreground = truth(l.foreground)
 	request.inherit = truth(l.inherit)
+	request.has_pidfd = truth(l.wantPidfd)
 	strings := l.strings()
 	pins.Pin(&strings[0])
 	request.strings = (*C.char)(unsafe.Pointer(&strings[0]))
@@ -114,7 +117,9 @@ func (l *launch) run() (int, error) {
 	}
 
 	C.procops_spawn(request)
+	l.pidfd = -1
 	if request.step == C.STEP_NONE {
+		l.pidfd = int(request.pidfd)
 		return int(request.pid), nil
 	}
 	return int(request.pid), l.failure(request)

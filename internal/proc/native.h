@@ -81,8 +81,11 @@ struct procops_spawn {
 	struct procops_limit *limits;
 	int nlimits;
 
+	int has_pidfd; // a pidfd is wanted
+
 	// Results.
 	pid_t pid;
+	int pidfd; // -1: none
 	int step, error, detail;
 };
 

@@ -24,6 +24,7 @@ type Process struct {
 	exit     Exit     // valid after exited
 	pidfd    *os.File // of one that is no child of procops
 	survives bool     // a procops that is killed
+	seat     *seat    // of who attends it; nil: nobody. The reaper's lock guards it after the start
 }
 
 // group is what of the process is still there. The reaper's lock guards it.

@@ -24,6 +24,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifndef CLONE_PIDFD
+#define CLONE_PIDFD 0x00001000
+#endif
 #ifndef SYS_close_range
 #define SYS_close_range 436
 #endif
@@ -321,7 +324,9 @@ void procops_spawn(struct procops_spawn *r)
 
 	// A handler of the Go runtime must not run in the child.
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all);
-	r->pid = clone(child_main, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | SIGCHLD, &c);
+	// A kernel before 5.2 does not know CLONE_PIDFD, and ignores it.
+	r->pidfd = -1;
+	r->pid = clone(child_main, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | (r->has_pidfd ? CLONE_PIDFD : 0) | SIGCHLD, &c, &r->pidfd);
 	if (r->pid < 0) {
 		r->error = errno;
 		r->step = STEP_CLONE;
@@ -329,6 +334,8 @@ void procops_spawn(struct procops_spawn *r)
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
 
 	if (r->step != STEP_NONE && r->pid > 0) {
+		if (r->pidfd >= 0)
+			close(r->pidfd);
 		if (r->slot)
 			__atomic_store_n(&r->slot->pid, 0, __ATOMIC_SEQ_CST);
 		while (waitpid(r->pid, NULL, 0) < 0 && errno == EINTR)

@@ -30,6 +30,10 @@ type Spec struct {
 	// then it goes on when Replace is called from there. Otherwise it is tied to a
 	// thread of the Host.
 	Tied bool
+	// Attended says that whoever starts the program calls Process.Attend at once. Its
+	// life is tied to the thread that starts it, which the Go runtime keeps for ever
+	// unless a goroutine ends that has locked it.
+	Attended bool
 	// Survive, when set, lets the program outlive a procops that is killed: the next
 	// one finds it by this name (Survivors) and can take it back (Host.TakeBack). It
 	// is up to 32 letters, digits, "_" or "-". Captured output waits in its pipes

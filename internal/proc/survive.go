@@ -162,7 +162,8 @@ func (h *Host) recapture(pid int, stream Stream, output func([]Line)) *capture {
 	if err != nil {
 		return nil
 	}
-	c := newCaptureOf(os.NewFile(uintptr(fd), stream.String()), stream, &h.buffers)
+	c := newCaptureOf(fd, stream, &h.buffers)
+	c.open()
 	c.batch = output
 	return c
 }

@@ -3,9 +3,11 @@ package runner
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -69,7 +71,7 @@ func Run(ctx context.Context, h *proc.Host, u Unit) (Result, error) {
 		return Result{}, fmt.Errorf("cannot run %q: %w", u.Command.String(), err)
 	}
 	spec := proc.Spec{
-		Argv: u.Command, Dir: u.Dir, Env: u.Env, Stdin: feed.child, Raw: out.add,
+		Argv: u.Command, Dir: u.Dir, Env: u.Env, Stdin: feed.child, Raw: out.add, Attended: true,
 		User: u.User, Umask: u.Umask, Nice: u.Nice, CPUs: u.CPUs, Limits: u.Limits, Cgroup: u.Cgroup,
 	}
 	if u.OnProgress != nil {
@@ -106,6 +108,11 @@ const lastWords = 5 * time.Millisecond
 // awaitGone reports whether nothing is left of a process that has ended, which is the
 // common case.
 func awaitGone(p *proc.Process) bool {
+	select {
+	case <-p.Gone():
+		return true
+	default:
+	}
 	timer := time.NewTimer(lastWords)
 	defer timer.Stop()
 	select {
@@ -119,24 +126,55 @@ func awaitGone(p *proc.Process) bool {
 // attend waits for the end of the process, or makes an end of it, and returns why
 // it did.
 func (u *Unit) attend(ctx context.Context, p *proc.Process) (Outcome, error) {
-	var limit <-chan time.Time
+	h := &halt{unit: u, process: p, failed: make(chan struct{})}
 	if u.TimeLimit > 0 {
-		timer := time.NewTimer(u.TimeLimit)
+		timer := time.AfterFunc(u.TimeLimit, func() { h.force(TimedOut) })
 		defer timer.Stop()
-		limit = timer.C
 	}
-	var ended Outcome
+	defer context.AfterFunc(ctx, func() { h.force(Cancelled) })()
+	p.Attend()
 	select {
 	case <-p.Exited():
-		if awaitGone(p) {
-			return "", nil
-		}
-	case <-limit:
-		ended = TimedOut
-	case <-ctx.Done():
-		ended = Cancelled
+	case <-h.failed:
 	}
-	return ended, stop(p, u.Ladder, u.Hurry)
+	h.natural()
+	return h.why, h.err
+}
+
+// halt is the end of a process, once: by itself, or by force.
+type halt struct {
+	unit    *Unit
+	process *proc.Process
+	failed  chan struct{} // closed when it could not be ended
+
+	once sync.Once
+	why  Outcome // empty: by itself
+	err  error
+}
+
+// force stops the process. If it has ended, and only what it has written is not dealt
+// with yet, that is no force.
+func (h *halt) force(why Outcome) {
+	h.once.Do(func() {
+		select {
+		case <-h.process.Exited():
+		default:
+			h.why = why
+		}
+		if h.err = stop(h.process, h.unit.Ladder, h.unit.Hurry); h.err != nil {
+			close(h.failed)
+			h.process.Release()
+		}
+	})
+}
+
+// natural stops what the process has left in its group, or waits until force is through.
+func (h *halt) natural() {
+	h.once.Do(func() {
+		if !awaitGone(h.process) {
+			h.err = stop(h.process, h.unit.Ladder, h.unit.Hurry)
+		}
+	})
 }
 
 // stop ends what is left of a process; a ladder without steps is SIGTERM, then SIGKILL.
@@ -193,6 +231,7 @@ func (c *collector) add(stream proc.Stream, data []byte) {
 // feed gives the input to the process.
 type feed struct {
 	child *os.File // its end; nil: no input
+	ours  bool     // child is to be closed when the process has it
 	input io.Reader
 	pipe  *os.File // our end; nil: nothing to copy
 	done  chan struct{}
@@ -215,17 +254,30 @@ func newFeed(input io.Reader) (*feed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot create a pipe for its input: %w", err)
 	}
-	f.child, f.pipe, f.input = child, pipe, input
+	f.child, f.ours, f.pipe, f.input = child, true, pipe, input
+	if small, ok := input.(*bytes.Reader); ok && small.Len() <= pipeHolds {
+		// No goroutine needs to wait for the process to take it.
+		_, err := small.WriteTo(pipe)
+		f.pipe, f.input = nil, nil
+		if err = errors.Join(err, pipe.Close()); err != nil {
+			return nil, fmt.Errorf("cannot write its input into a pipe: %w", errors.Join(err, child.Close()))
+		}
+	}
 	return f, nil
 }
 
+// pipeHolds is how many bytes even the smallest pipe takes before anybody reads them (pipe(7)).
+const pipeHolds = 4096
+
 // start begins to copy, if the process could be started.
 func (f *feed) start(started bool) {
+	if f.child != nil && f.ours {
+		_ = f.child.Close()
+	}
 	if f.pipe == nil {
 		close(f.done)
 		return
 	}
-	_ = f.child.Close()
 	if !started {
 		_ = f.pipe.Close()
 		close(f.done)
