@@ -151,11 +151,15 @@ func (a *App) newSupervisor(ctx context.Context, opt SuperviseOptions, former *h
 	}
 	a.host = host
 	a.teardown.add("the host of the processes", func(context.Context) error { return host.Close() })
+	program, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("cannot tell which procops this is: %w", err)
+	}
 	return supervise.New(ctx, cfg, supervise.Deps{
 		Host: host, Store: st, Bus: a.Bus, Log: opt.Log,
 		StateDir: a.StateDir, RunToken: token, LogDir: a.LogDir(), Config: a.Config.Path(),
 		Env: a.childEnv(), Output: opt.Output, Handover: tree,
-		PushTask: a.pushTask, SubmitJob: a.submitJob, NewService: a.newService(opt.Log),
+		PushTask: a.pushTask, SubmitJob: a.submitJob, Program: program, NewService: a.newService(opt.Log),
 	})
 }
 

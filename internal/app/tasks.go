@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"fmt"
+	"sync/atomic"
 
 	"github.com/rs/zerolog"
 
@@ -39,5 +41,16 @@ func (a *App) WorkTasks(ctx context.Context, log zerolog.Logger, opt tasks.WorkO
 		return tasks.Report{}, err
 	}
 	a.teardown.add("the host of the handlers", func(context.Context) error { return host.Close() })
+	now := atomic.Pointer[tasks.Progress]{}
+	now.Store(&tasks.Progress{})
+	m := a.tell(0, func() picture {
+		p := now.Load()
+		return picture{ready: p.Begun, text: fmt.Sprintf("%d tasks running, %d done, %d failed", p.Running, p.Completed, p.Failed)}
+	})
+	defer m.end()
+	opt.Observe = func(p tasks.Progress) {
+		now.Store(&p)
+		m.changed()
+	}
 	return queue.Work(ctx, tasks.Deps{Host: host, Env: a.childEnv(), Log: log}, opt)
 }

@@ -2,9 +2,11 @@ package app
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/rs/zerolog"
 
+	"procops/internal/event"
 	"procops/internal/gearman"
 	"procops/internal/gearman/worker"
 	"procops/internal/proc"
@@ -44,7 +46,23 @@ func (a *App) GearmanWorker(ctx context.Context, opt GearmanWorkerOptions) (work
 		return worker.Report{}, err
 	}
 	a.teardown.add("the host of the jobs", func(context.Context) error { return host.Close() })
-	return worker.New(cfg, worker.Deps{
+	w := worker.New(cfg, worker.Deps{
 		Host: host, Store: st, Bus: a.Bus, Log: opt.Log, LogLevel: a.Config.Log.Level, Env: a.childEnv(), Hurry: opt.Hurry,
-	}).Run(ctx)
+	})
+	m := a.tell(0, func() picture {
+		now := w.Status()
+		return picture{ready: now.Ready, text: functionsText(cfg) + now.Text()}
+	})
+	defer m.end()
+	defer a.Bus.Subscribe("worker.*", func(event.Event) { m.changed() })()
+	return w.Run(ctx)
+}
+
+// functionsText says which functions a worker has.
+func functionsText(cfg gearman.Config) string {
+	names := cfg.FunctionNames()
+	if len(names) == 1 {
+		return names[0] + ": "
+	}
+	return fmt.Sprintf("%d functions: ", len(names))
 }

@@ -2,7 +2,9 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -50,7 +52,25 @@ func (a *App) GearmanServer(ctx context.Context, log zerolog.Logger, opt Gearman
 	for _, l := range listeners {
 		opt.Ready(l.Addr().String())
 	}
+	defer a.tell(serverNews, func() picture { return picture{ready: true, text: serverText(s.Stats())} }).end()
 	return s.Serve(ctx, opt.Hurry, listeners...)
+}
+
+// serverNews is the time between two looks at what the server does.
+const serverNews = 2 * time.Second
+
+// serverText says in a line for people what a server does.
+func serverText(now server.Stats) string {
+	var queued, scheduled, running int
+	for i := range now.Functions {
+		f := &now.Functions[i]
+		queued, scheduled, running = queued+f.Queued, scheduled+f.Scheduled, running+f.Running
+	}
+	text := fmt.Sprintf("%d connections, %d jobs queued, %d running", now.Open, queued, running)
+	if scheduled > 0 {
+		text += fmt.Sprintf(", %d scheduled", scheduled)
+	}
+	return text
 }
 
 // lockJobs takes the durable jobs of the state directory for one server. The kernel

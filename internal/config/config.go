@@ -82,7 +82,7 @@ func (l *loader) config(path string, doc document) (*Config, error) {
 			problems.report(p)
 		}
 	})
-	cfg.Supervise.Hosted = hostedDaemons(cfg.Daemon)
+	cfg.Supervise.Hosted = cfg.hosted()
 	problems.nextStage()
 	if !l.broken {
 		bind.Check(cfg, doc.root, problems.report)

@@ -185,7 +185,6 @@ max_age = "0s"
 compress = false
 
 [worker]
-servers = ["127.0.0.1:4730"]
 connect_timeout = "3s"
 answer_timeout = "10s"
 concurrency = 1

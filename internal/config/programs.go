@@ -8,9 +8,11 @@ import (
 	"strings"
 
 	"procops/internal/config/source"
+	"procops/internal/gearman"
 	"procops/internal/launch"
 	"procops/internal/proc"
 	"procops/internal/supervise"
+	"procops/internal/tasks"
 )
 
 // CheckPrograms checks that what the configuration names is on this machine:
@@ -63,7 +65,7 @@ func (m *machine) tree() {
 	for _, name := range slices.Sorted(maps.Keys(expanded.Process)) {
 		p := expanded.Process[name]
 		if p.IsService() {
-			m.daemon(m.cfg.daemonOf(name))
+			m.service(name)
 			continue
 		}
 		m.process(p.Origin(name), p)
@@ -72,6 +74,25 @@ func (m *machine) tree() {
 		g := c.Supervise.Group[name]
 		m.links(g.OnFail, "supervise", "group", name, "on_fail")
 		m.links(g.OnPass, "supervise", "group", name, "on_pass")
+	}
+}
+
+// service checks a service of the tree, or an instance of one.
+func (m *machine) service(name string) {
+	switch name {
+	case ServiceWorker:
+		m.functions()
+		if len(m.cfg.Worker.Functions) == 0 {
+			m.report([]string{"worker"}, "%w", gearman.ErrNoFunction)
+		}
+	case ServiceServer:
+	case ServiceTasks:
+		m.tasks()
+		if len(m.cfg.Tasks.Runnable()) == 0 {
+			m.report([]string{"tasks"}, "%w", tasks.ErrNoType)
+		}
+	default:
+		m.daemon(m.cfg.daemonOf(name))
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 // Config is the section [worker].
 type Config struct {
-	Servers        []Address     `toml:"servers" default:"127.0.0.1:4730" doc:"Gearman job servers, in the order in which clients try them: \"HOST\", \"HOST:PORT\", \"[IPv6]:PORT\" or the absolute path of a unix socket; the port is 4730 unless it is given"`
+	Servers        []Address     `toml:"servers" doc:"Gearman job servers, in the order in which clients try them: \"HOST\", \"HOST:PORT\", \"[IPv6]:PORT\" or the absolute path of a unix socket; the port is 4730 unless it is given; default: where [worker.server] listens"`
 	ConnectTimeout unit.Duration `toml:"connect_timeout" default:"3s" doc:"how long a server may take to accept a connection before a client tries the next one"`
 	AnswerTimeout  unit.Duration `toml:"answer_timeout" default:"10s" doc:"how long a server may take to answer; not how long a job may run"`
 	TLS            TLS           `toml:"tls" doc:"TLS with the job servers, of clients and workers"`
@@ -36,7 +36,7 @@ const (
 
 // Check reports what is wrong with the section; path is relative to it.
 func (c Config) Check(report func(err error, path ...string)) {
-	if len(c.Servers) == 0 {
+	if c.Servers != nil && len(c.Servers) == 0 {
 		report(errors.New("there must be at least one server"), "servers")
 	}
 	for i, server := range c.Servers {
@@ -62,6 +62,9 @@ func (c Config) Filled() Config { return c.withDefaults() }
 
 // withDefaults fills in what is not set.
 func (c Config) withDefaults() Config {
+	if len(c.Servers) == 0 {
+		c.Servers = c.Server.Listen
+	}
 	if len(c.Servers) == 0 {
 		c.Servers = []Address{DefaultServer}
 	}

@@ -91,11 +91,14 @@ func checkFunctionName(function string) error {
 // FunctionNames returns the names of the functions, sorted.
 func (c Config) FunctionNames() []string { return slices.Sorted(maps.Keys(c.Functions)) }
 
+// ErrNoFunction says that a worker has nothing to do.
+var ErrNoFunction = errors.New("the configuration has no function")
+
 // Only returns the config with some of its functions alone, or all if none is named. The
 // error is a fault.NotFound, or a fault.Usage if there is none at all.
 func (c Config) Only(names ...string) (Config, error) {
 	if len(c.Functions) == 0 {
-		return c, fault.New(fault.Usage, "there is nothing to work for: the configuration has no function").
+		return c, fault.Wrap(fault.Usage, ErrNoFunction, "there is nothing to work for").
 			WithHint("add a section such as [worker.function.reverse] with command = [\"rev\"]")
 	}
 	if len(names) == 0 {

@@ -99,7 +99,16 @@ func (k *checker) known(n string) bool {
 }
 
 func (k *checker) unknown(n string) error {
-	return fmt.Errorf("there is no process or group %q%s", n, name.DidYouMean(n, k.names))
+	if _, service := k.cfg.Hosted[n]; service {
+		return notInTree(n)
+	}
+	names := slices.AppendSeq(slices.Clone(k.names), maps.Keys(k.cfg.Hosted))
+	slices.Sort(names)
+	return fmt.Errorf("there is no process or group %q%s", n, name.DidYouMean(n, names))
+}
+
+func notInTree(n string) error {
+	return fmt.Errorf("%q is not in the tree: no list of children leads to it", n)
 }
 
 // placesInTree checks that every child is there and has one place in the tree.
@@ -143,7 +152,7 @@ func (k *checker) exitWith() {
 	case !process:
 		k.report(fmt.Errorf("%q is a group, and a group has no exit code: name a process", n), key)
 	case !k.inTree()[n]:
-		k.report(fmt.Errorf("%q is not in the tree: no list of children leads to it", n), key)
+		k.report(notInTree(n), key)
 	}
 }
 
@@ -159,7 +168,7 @@ func (k *checker) dependencies() {
 			case !k.known(d.Name):
 				report(k.unknown(d.Name), at)
 			case inTree[process] && !inTree[d.Name]:
-				report(fmt.Errorf("%q is not in the tree: no list of children leads to it", d.Name), at)
+				report(notInTree(d.Name), at)
 			}
 		}
 	}

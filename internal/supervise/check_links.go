@@ -77,7 +77,7 @@ func (k *checker) others(owner, action string, names Names, report report) {
 		case k.contains(n, owner):
 			report(fmt.Errorf("%q is in %q; a chain of that group can have `retry`, and `raise` leads to it", owner, n))
 		case inTree[owner] && !inTree[n]:
-			report(fmt.Errorf("%q is not in the tree: no list of children leads to it", n))
+			report(notInTree(n))
 		case slices.Contains(names[:i], n):
 			report(fmt.Errorf("%q is in the list twice", n))
 		}

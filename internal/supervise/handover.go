@@ -131,7 +131,7 @@ func (s *Supervisor) endUpgrade(u *upgrade, why error) {
 	s.upgrade = nil
 	s.listenAgain(u)
 	for _, p := range s.tree.processes {
-		if p.cfg.hosted.is() {
+		if p.cfg.hosted.inside() {
 			s.tryStart(p)
 		}
 	}
@@ -142,7 +142,7 @@ func (s *Supervisor) endUpgrade(u *upgrade, why error) {
 // its time is over; they begin again afterwards. It reports whether any runs.
 func (s *Supervisor) endServices() (running bool) {
 	for _, p := range s.tree.processes {
-		if p.run == nil || !p.cfg.hosted.is() {
+		if p.run == nil || !p.cfg.hosted.inside() {
 			continue
 		}
 		running = true

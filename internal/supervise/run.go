@@ -37,7 +37,9 @@ type Deps struct {
 	PushTask  func(ctx context.Context, t TaskLink, payload []byte) error
 	SubmitJob func(ctx context.Context, j JobLink, payload []byte) error
 
-	// NewService makes a service of the config's Hosted, or the instance NAME-N of one.
+	// Program is the path of procops, for services that are a process of their own.
+	Program string
+	// NewService makes any other service of the config's Hosted, or the instance NAME-N of one.
 	NewService func(name string, calls ServiceCalls) (Service, error)
 }
 

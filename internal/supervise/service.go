@@ -3,6 +3,7 @@ package supervise
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -13,8 +14,11 @@ import (
 	"procops/internal/unit"
 )
 
-// A service runs inside procops in the place of a process: what it starts are children of
-// procops' own, and there is no process between. The tree treats it as any other.
+// A service is what the same config says beside the tree. One that only waits for its time,
+// such as a daemon, runs inside procops in the place of a process: what it starts are
+// children of procops' own, and there is no process between. One that holds connections or
+// data of others is a process of its own: procops again. The tree treats both as any other
+// process.
 
 // Service is the inside of a service that is about to run.
 type Service interface {
@@ -39,44 +43,67 @@ type ServiceCalls struct {
 type Hosted struct {
 	Instances   int           // of which each is a service; 0 and 1: one, without a number
 	Command     proc.Command  // what is shown as its command
+	Process     bool          // it is a process of its own: procops with the arguments of Command
+	After       []string      // services that it is started after and stopped before, if they are in the tree
 	Grace       unit.Duration // time to end
 	Fingerprint string        // changes with all that makes it run in another way
 }
 
 // config is how the tree treats a service.
 func (h Hosted) config(name string) ProcessConfig {
-	return ProcessConfig{
+	c := ProcessConfig{
 		Command: h.Command, Autostart: true, Restart: RestartOnFailure, SuccessCodes: []int{0},
 		Backoff:      launch.Backoff{Initial: unit.Duration(time.Second), Factor: 2, Max: unit.Duration(time.Minute), Jitter: 0.1},
 		HealthyAfter: unit.Duration(10 * time.Second),
 		Ready:        ReadyConfig{Timeout: unit.Duration(time.Minute)},
 		Stop:         StopConfig{Signal: proc.Signal(syscall.SIGTERM), Grace: h.Grace},
 		Output:       OutputConfig{File: noFile},
-		hosted:       hosted{name: name, fingerprint: h.Fingerprint},
+		hosted:       hosted{name: name, fingerprint: h.Fingerprint, process: h.Process},
 	}
+	if h.Process {
+		c.Restart = RestartAlways // it ends by itself to be started afresh
+		// It says what it waits for, and goes on waiting: a restart would not bring it.
+		c.Ready = ReadyConfig{Notify: true}
+		c.Output = OutputConfig{Format: formatText, MaxSize: 10 << 20, MaxFiles: 5} // as those of processes
+	}
+	return c
 }
 
 // hosted says which service a process is; the zero value: none.
-type hosted struct{ name, fingerprint string }
+type hosted struct {
+	name, fingerprint string
+	process           bool // it has a process of its own
+}
 
-func (h hosted) is() bool { return h.name != "" }
+// inside reports whether it is a service without a process.
+func (h hosted) inside() bool { return h.name != "" && !h.process }
 
 // IsService reports whether c is a service, in an expanded config.
-func (c ProcessConfig) IsService() bool { return c.hosted.is() }
+func (c ProcessConfig) IsService() bool { return c.hosted.name != "" }
 
 // addHosted puts the services that have a place in the tree among the processes.
 func (c *Config) addHosted() {
-	for _, name := range c.placedServices() {
+	placed := c.placedServices()
+	for _, name := range placed {
 		h := c.Hosted[name]
+		add := func(one string) {
+			p := h.config(one)
+			for _, first := range h.After {
+				if slices.Contains(placed, first) {
+					p.DependsOn = append(p.DependsOn, DependencyConfig{Name: first, Condition: ConditionReady})
+				}
+			}
+			c.Process[one] = p
+		}
 		if h.Instances <= 1 {
-			c.Process[name] = h.config(name)
+			add(name)
 			continue
 		}
 		g := GroupConfig{Strategy: OneForOne, Restart: RestartNever}
 		for n := range h.Instances {
 			one := instanceName(name, n+1)
 			g.Children = append(g.Children, one)
-			c.Process[one] = h.config(one)
+			add(one)
 		}
 		c.Group[name] = g
 	}
@@ -85,23 +112,33 @@ func (c *Config) addHosted() {
 // placedServices returns the services that some list of children names and that nothing
 // else is called.
 func (c *Config) placedServices() (names []string) {
-	lists := [][]string{c.Children}
-	for _, g := range c.Group {
-		lists = append(lists, g.Children)
-	}
-	seen := map[string]bool{}
-	for _, list := range lists {
-		for _, name := range list {
-			_, known := c.Hosted[name]
-			_, process := c.Process[name]
-			_, group := c.Group[name]
-			if known && !process && !group && !seen[name] {
-				seen[name] = true
-				names = append(names, name)
-			}
+	for _, name := range c.listed() {
+		if _, known := c.Hosted[name]; known && c.free(name) && !slices.Contains(names, name) {
+			names = append(names, name)
 		}
 	}
 	return names
+}
+
+// Places reports whether a name in some list of children means a service of that name.
+func (c *Config) Places(service string) bool {
+	return slices.Contains(c.listed(), service) && c.free(service)
+}
+
+// listed returns all names in lists of children.
+func (c *Config) listed() []string {
+	names := slices.Clone(c.Children)
+	for _, g := range c.Group {
+		names = append(names, g.Children...)
+	}
+	return names
+}
+
+// free reports whether no process or group has the name.
+func (c *Config) free(name string) bool {
+	_, process := c.Process[name]
+	_, group := c.Group[name]
+	return !process && !group
 }
 
 // child is what runs of a process: a process in the kernel, or a service.

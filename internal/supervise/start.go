@@ -12,7 +12,7 @@ import (
 
 // tryStart starts p if it waits and what it depends on is there.
 func (s *Supervisor) tryStart(p *process) {
-	if p.state != StateWaiting || p.chain.busy() || p.cfg.hosted.is() && s.upgrade != nil {
+	if p.state != StateWaiting || p.chain.busy() || p.cfg.hosted.inside() && s.upgrade != nil {
 		return
 	}
 	missing := p.unmet()
@@ -78,7 +78,7 @@ func (s *Supervisor) attach(p *process, r *run, ch channels) {
 // specOf returns by what a run was started that another supervisor has begun, as far
 // as that can be known.
 func (s *Supervisor) specOf(p *process, pid int) proc.Spec {
-	spec, err := p.spec(s.deps.Env)
+	spec, err := p.spec(s.deps)
 	if err != nil {
 		s.deps.Log.Warn().Err(err).Str("process", p.name).Msg("its checks cannot run as it does")
 	}
@@ -90,10 +90,10 @@ func (s *Supervisor) specOf(p *process, pid int) proc.Spec {
 
 // startChild starts the child, with its channels.
 func (s *Supervisor) startChild(p *process) (*run, channels, error) {
-	if p.cfg.hosted.is() {
+	if p.cfg.hosted.inside() {
 		return s.serve(p)
 	}
-	spec, err := p.spec(s.deps.Env)
+	spec, err := p.spec(s.deps)
 	if err != nil {
 		return nil, channels{}, err
 	}
@@ -127,13 +127,17 @@ func (s *Supervisor) startSpec(p *process, spec proc.Spec) (*proc.Process, chann
 	return child, ch, err
 }
 
-// spec says how p is started; env goes into its environment before its own.
-func (p *process) spec(env []string) (proc.Spec, error) {
-	env = append(slices.Clone(env), "PROCOPS_PROCESS="+p.name)
+// spec says how p is started; the Env of deps goes into its environment before its own.
+func (p *process) spec(deps Deps) (proc.Spec, error) {
+	env := append(slices.Clone(deps.Env), "PROCOPS_PROCESS="+p.name)
 	if n := p.cfg.which.number; n > 0 {
 		env = append(env, "PROCOPS_INSTANCE="+strconv.Itoa(n))
 	}
-	spec, err := p.cfg.program().Spec(env)
+	program := p.cfg.program()
+	if p.cfg.hosted.process {
+		program.Command = append(proc.Command{deps.Program}, program.Command[1:]...)
+	}
+	spec, err := program.Spec(env)
 	spec.Session, spec.Tied = p.cfg.Session, true
 	spec.Output, spec.Lines = p.output.line, p.output.lines
 	if p.cfg.Adopt {

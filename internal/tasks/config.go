@@ -121,8 +121,11 @@ func (c Config) find(typ string) (Type, error) {
 		WithHint("add a section [tasks.type.%q], or set unknown_types = \"accept\" in [tasks] if it is run elsewhere", typ)
 }
 
-// runnable returns the types that can be run here, in order.
-func (c Config) runnable() []string {
+// ErrNoType says that a worker has nothing to do.
+var ErrNoType = errors.New("the configuration has no type of task with a command")
+
+// Runnable returns the types that can be run here, in order.
+func (c Config) Runnable() []string {
 	var types []string
 	for _, typ := range slices.Sorted(maps.Keys(c.Types)) {
 		if len(c.Types[typ].Command) > 0 {

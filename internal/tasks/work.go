@@ -32,6 +32,14 @@ type Deps struct {
 type WorkOptions struct {
 	UntilEmpty bool            // end when nothing is ready or running any more, here or elsewhere
 	Hurry      <-chan struct{} // closed: what runs is ended at once; may be nil
+	Observe    func(Progress)  // hears of each change; must not block; may be nil
+}
+
+// Progress is what a worker does at one moment.
+type Progress struct {
+	Begun   bool // it has reached the broker
+	Running int  // tasks
+	Report
 }
 
 // Report counts what a worker has done.
@@ -46,11 +54,11 @@ type Report struct {
 // configuration grants, and is then stopped and given back.
 func (q *Queue) Work(ctx context.Context, deps Deps, opt WorkOptions) (Report, error) {
 	w := &worker{
-		q: q, deps: deps, opt: opt, types: q.cfg.runnable(), handlers: map[string]*handler{},
+		q: q, deps: deps, opt: opt, types: q.cfg.Runnable(), handlers: map[string]*handler{},
 		ended: make(chan ending), leases: leases{held: map[string]*held{}},
 	}
 	if len(w.types) == 0 {
-		return Report{}, fault.New(fault.Usage, "there is nothing to work off: the configuration has no type of task with a command").
+		return Report{}, fault.Wrap(fault.Usage, ErrNoType, "there is nothing to work off").
 			WithHint("add a section such as [tasks.type.\"mail.send\"] with command = [\"./send-mail\"]")
 	}
 	for _, name := range w.types {
@@ -70,7 +78,8 @@ type worker struct {
 	// handlers are those of types.
 	handlers map[string]*handler
 
-	active int // tasks that run
+	active int  // tasks that run
+	begun  bool // the broker has answered
 	report Report
 	ended  chan ending
 	leases leases
@@ -156,6 +165,8 @@ func (w *worker) begin(ctx context.Context) (int, error) {
 	ask := broker.Ask{Types: types, Max: most, Lease: w.q.cfg.Lease.Std()}
 	until := time.Now().Add(ask.Lease)
 	claimed, err := w.q.broker.Claim(ctx, ask)
+	fresh := err == nil && !w.begun
+	w.begun = w.begun || err == nil
 	for _, l := range claimed {
 		w.active++
 		w.handlers[l.Type].active++
@@ -165,6 +176,9 @@ func (w *worker) begin(ctx context.Context) (int, error) {
 			w.leases.remove(h)
 			w.ended <- ending{h.lease.Type, e}
 		}()
+	}
+	if fresh || len(claimed) > 0 {
+		w.progress()
 	}
 	return len(claimed), err
 }
@@ -203,6 +217,14 @@ func (w *worker) count(e ending) {
 	case runReleased:
 		w.report.Released++
 	case runNothing:
+	}
+	w.progress()
+}
+
+// progress tells who wants to know what the worker does.
+func (w *worker) progress() {
+	if w.opt.Observe != nil {
+		w.opt.Observe(Progress{Begun: w.begun, Running: w.active, Report: w.report})
 	}
 }
 

@@ -57,6 +57,7 @@ func (w *Worker) begin(j *job) {
 func (w *Worker) do(j *job, f *function) {
 	about := jobData{Worker: w.id, Server: string(j.session.server), Job: j.handle, Unique: j.unique}
 	eventBeforeExecute.Publish(w.deps.Bus, j.function, about)
+	w.active.Add(1)
 	started := time.Now()
 	d := deed{w: w, job: j, f: f}
 	d.run()
@@ -65,6 +66,7 @@ func (w *Worker) do(j *job, f *function) {
 		Worker: w.id, Server: about.Server, Job: j.handle, Unique: j.unique, Outcome: string(d.result.Outcome),
 		Seconds: time.Since(started).Seconds(), Attempts: d.attempts, Message: d.result.Reason, Lost: j.lost.Load(),
 	}
+	w.active.Add(-1)
 	w.done.Add(1)
 	if d.failed() {
 		w.failed.Add(1)

@@ -22,6 +22,7 @@ func (l *link) run() {
 			return
 		}
 		l.failures++
+		l.w.standing.fail(err)
 		if l.failures == 1 {
 			l.w.tellFailure(l.server, err)
 		}
@@ -55,5 +56,7 @@ func (l *link) once() error {
 		return err
 	}
 	l.failures = 0
+	l.w.standing.rise(l.server)
+	defer l.w.standing.fall(l.server)
 	return s.work()
 }

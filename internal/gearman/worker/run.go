@@ -50,7 +50,9 @@ type Worker struct {
 	running context.Context         // its end stops the jobs
 	jobs    sync.WaitGroup
 
+	active       atomic.Int64 // jobs that run
 	done, failed atomic.Uint64
+	standing     *standing
 	memory       memory
 }
 
@@ -66,6 +68,7 @@ func New(cfg gearman.Config, deps Deps) *Worker {
 	for name, f := range cfg.Functions {
 		w.functions[name] = newFunction(name, f, w)
 	}
+	w.standing = newStanding(len(w.groups()))
 	return w
 }
 
