@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	goio "io"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -29,11 +30,12 @@ func workerCommand(io IO) *cli.Command {
 				"procops worker ping                           # which servers answer",
 				"procops worker server                         # be a job server",
 				"procops worker admin status                   # what a server has to do",
+				"procops worker bench                          # how much it can do",
 			),
 		Subcommands: []*cli.Command{
 			workerRunCommand(io),
 			workerSubmitCommand(io), workerExecCommand(io), workerExecManyCommand(io), workerJobCommand(io), workerPingCommand(io),
-			workerServerCommand(io), workerAdminCommand(io),
+			workerServerCommand(io), workerAdminCommand(io), workerBenchCommand(io),
 		},
 	}
 }
@@ -52,23 +54,25 @@ func jobFlags() []cli.Flag {
 }
 
 // gearmanClient returns a client of the servers that the flags or the config
-// name.
-func gearmanClient(c *cli.Context, io IO) (*gearman.Client, error) {
-	servers, err := serversOf(c)
+// name, or further arguments.
+func gearmanClient(c *cli.Context, io IO, further ...string) (*gearman.Client, error) {
+	servers, err := serversOf(c, further...)
 	if err != nil {
 		return nil, err
 	}
 	return app.GearmanClient(appOptions(c, io, "worker", brief), servers...)
 }
 
-// serversOf reads --server.
-func serversOf(c *cli.Context) (servers []gearman.Address, err error) {
-	for _, text := range c.StringSlice("server") {
+// serversOf reads --server and further arguments that name servers.
+func serversOf(c *cli.Context, further ...string) (servers []gearman.Address, err error) {
+	for _, text := range append(c.StringSlice("server"), further...) {
 		server, err := gearman.ParseAddress(text)
 		if err != nil {
 			return nil, fault.Wrap(fault.Usage, err, "%s: --server", commandName(c))
 		}
-		servers = append(servers, server)
+		if !slices.Contains(servers, server) {
+			servers = append(servers, server)
+		}
 	}
 	return servers, nil
 }

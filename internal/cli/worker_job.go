@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -147,72 +146,5 @@ func printStatus(io IO, s gearman.Status, asJSON bool) error {
 	}
 	t := newTable(io.Stdout, "JOB", "STATE", "PROGRESS", "SERVER")
 	t.row(job, s.State(), progress, string(s.Handle.Server))
-	return t.flush()
-}
-
-func workerPingCommand(io IO) *cli.Command {
-	return &cli.Command{
-		Name:  "ping",
-		Usage: "see which job servers answer, and how fast",
-		Description: "Has each server echo a few bytes; the time is that of the round trip.\n\n" +
-			"Exit codes: 0 all answer, 5 one does not.\n\n" +
-			examples("procops worker ping", "procops worker ping --server queue1 --server queue2:4731"),
-		Flags: []cli.Flag{
-			serverFlag(),
-			timeoutFlag("give up if not all have answered within this `TIME`, besides answer_timeout of the config for each server"),
-			jsonFlag(),
-		},
-		Action: func(c *cli.Context) error {
-			if _, err := args(c, 0, 0, ""); err != nil {
-				return err
-			}
-			client, err := gearmanClient(c, io)
-			if err != nil {
-				return err
-			}
-			ctx, cancel, err := timeLimit(c, noAnswer)
-			if err != nil {
-				return err
-			}
-			defer cancel()
-			var (
-				pings []pingView
-				down  []error
-			)
-			for _, server := range client.Servers() {
-				took, err := client.Ping(ctx, server)
-				ping := pingView{Server: string(server), Answers: err == nil, Seconds: took.Seconds()}
-				if err != nil {
-					ping.Error = err.Error()
-					down = append(down, fmt.Errorf("cannot ping job server %w", err))
-				}
-				pings = append(pings, ping)
-			}
-			return errors.Join(printPings(io, pings, c.Bool(flagJSON)), errors.Join(down...))
-		},
-	}
-}
-
-// pingView is a server as ping --json prints it.
-type pingView struct {
-	Server  string  `json:"server"`
-	Answers bool    `json:"answers"`
-	Seconds float64 `json:"seconds"` // of the round trip; 0 without an answer
-	Error   string  `json:"error,omitempty"`
-}
-
-func printPings(io IO, pings []pingView, asJSON bool) error {
-	if asJSON {
-		return printJSON(io.Stdout, pings)
-	}
-	t := newTable(io.Stdout, "SERVER", "ANSWERS", "TIME")
-	for _, p := range pings {
-		if p.Answers {
-			took := time.Duration(p.Seconds * float64(time.Second))
-			t.row(p.Server, "yes", took.Round(time.Microsecond).String())
-		} else {
-			t.row(p.Server, "no", "")
-		}
-	}
 	return t.flush()
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -96,3 +98,36 @@ func SplitAdmin(line string, fields int, nameLast bool) ([]string, error) {
 	}
 	return append([]string{strings.Join(words[:more+1], "\t")}, words[more+1:]...), nil
 }
+
+// FunctionStatus is what a server says of a function in the answer to "status".
+type FunctionStatus struct {
+	Name                     string
+	Queued, Running, Workers int
+}
+
+// Functions asks a server for its functions, ordered by name.
+func (c *Client) Functions(ctx context.Context, server Address) ([]FunctionStatus, error) {
+	lines, err := c.Admin(ctx, server, "status")
+	if err != nil {
+		return nil, err
+	}
+	all := make([]FunctionStatus, 0, len(lines))
+	for _, line := range lines {
+		words, err := SplitAdmin(line, statusFields, false)
+		if err != nil {
+			return nil, unreachable(server, "%w", err)
+		}
+		var numbers [statusFields - 1]int
+		for i, word := range words[1:] {
+			if numbers[i], err = strconv.Atoi(word); err != nil {
+				return nil, unreachable(server, notUnderstood+"%q", line)
+			}
+		}
+		all = append(all, FunctionStatus{Name: words[0], Queued: numbers[0] - numbers[1], Running: numbers[1], Workers: numbers[2]})
+	}
+	slices.SortFunc(all, func(a, b FunctionStatus) int { return strings.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+// statusFields is how many fields a line of the answer to "status" has.
+const statusFields = 4

@@ -2,7 +2,6 @@ package gearman
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +24,9 @@ type Client struct{ cfg Config }
 // NewClient returns a client of the servers that cfg has. What is not set in it
 // has its default.
 func NewClient(cfg Config) *Client { return &Client{cfg.withDefaults()} }
+
+// Config returns the config of the client, with its defaults filled in.
+func (c *Client) Config() Config { return c.cfg }
 
 // Servers returns the servers in the order in which they are tried.
 func (c *Client) Servers() []Address { return slices.Clone(c.cfg.Servers) }
@@ -399,29 +401,4 @@ func (c *conn) statusOf(p *wire.Packet) Status {
 		Handle: Handle{Server: c.server}, Known: string(p.Arg(1)) == "1", Running: string(p.Arg(2)) == "1",
 		Numerator: number(p.Arg(3)),
 	}
-}
-
-// Ping has one server echo a few bytes and returns how long that took, without
-// the time for the connection.
-func (c *Client) Ping(ctx context.Context, server Address) (time.Duration, error) {
-	conn, err := c.connect(ctx, server)
-	if err != nil {
-		return 0, err
-	}
-	defer conn.close()
-	text := rand.Text()
-	start := time.Now()
-	if err := conn.ask(wire.EchoReq, text); err != nil {
-		return 0, err
-	}
-	p, err := conn.receive(wire.EchoRes)
-	if err != nil {
-		return 0, err
-	}
-	took := time.Since(start)
-	echo, err := conn.last(p)
-	if err == nil && echo != text {
-		err = conn.strange("ECHO_RES with %s", forPeople(echo))
-	}
-	return took, err
 }

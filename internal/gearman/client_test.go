@@ -445,7 +445,7 @@ func TestContextEnds(t *testing.T) {
 			_, err := c.Status(ctx, Handle{ID: "H:1"})
 			return err
 		},
-		"ping": func(ctx context.Context, c *Client) error { _, err := c.Ping(ctx, c.Servers()[0]); return err },
+		"ping": func(ctx context.Context, c *Client) error { _, err := c.Ping(ctx, c.Servers()[0], 1); return err },
 	} {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		server := serve(t, func(_ *testing.T, c *peer) {
@@ -470,7 +470,7 @@ func TestSilentServer(t *testing.T) {
 	if _, err := c.SubmitBackground(t.Context(), Job{Function: "f"}); !fault.Is(err, fault.Unreachable) || !strings.HasSuffix(err.Error(), want) {
 		t.Error(err)
 	}
-	if _, err := c.Ping(t.Context(), c.Servers()[0]); !fault.Is(err, fault.Unreachable) || !strings.HasSuffix(err.Error(), want) {
+	if _, err := c.Ping(t.Context(), c.Servers()[0], 1); !fault.Is(err, fault.Unreachable) || !strings.HasSuffix(err.Error(), want) {
 		t.Error(err)
 	}
 	// For an answer about the exceptions, too; then the next server is asked.
@@ -529,10 +529,10 @@ func TestPing(t *testing.T) {
 		}
 	}
 	c := client(serve(t, echo(""), echo("x")))
-	if took, err := c.Ping(t.Context(), c.Servers()[0]); err != nil || took <= 0 {
+	if took, err := c.Ping(t.Context(), c.Servers()[0], 1); err != nil || len(took) != 1 || took[0] <= 0 {
 		t.Error(took, err)
 	}
-	if _, err := c.Ping(t.Context(), c.Servers()[0]); !fault.Is(err, fault.Unreachable) {
+	if _, err := c.Ping(t.Context(), c.Servers()[0], 1); !fault.Is(err, fault.Unreachable) {
 		t.Error(err)
 	}
 }
