@@ -27,7 +27,7 @@ func tasksCommand(io IO) *cli.Command {
 				"procops tasks list --status dead",
 			),
 		Subcommands: []*cli.Command{
-			tasksPushCommand(io), tasksWorkCommand(io), tasksListCommand(io), tasksShowCommand(io),
+			tasksPushCommand(io), tasksWorkCommand(io), tasksListCommand(io), tasksShowCommand(io), tasksDeadCommand(io),
 		},
 	}
 }
@@ -52,12 +52,12 @@ func tasksListCommand(io IO) *cli.Command {
 	return &cli.Command{
 		Name:  "list",
 		Usage: "list tasks, the newest last",
-		Description: "A task is pending, running, retrying (it has failed and is tried again), done, or\n" +
-			"dead (it has failed and was given up).\n\n" +
+		Description: "A task is pending, running, retrying (it has failed and is tried again), done, dead\n" +
+			"(it has failed and was given up) or cancelled.\n\n" +
 			examples("procops tasks list", "procops tasks list --status dead --status retrying --since 1d", "procops tasks list --type mail.send --json"),
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: flagStatus, Usage: "only those in this `STATE`; may be repeated"},
-			&cli.StringFlag{Name: "type", Usage: "only those of this `TYPE`"},
+			typeFlag("only those of this `TYPE`"),
 			sinceFlag("only those pushed"),
 			&cli.IntFlag{Name: "number", Aliases: []string{"n"}, Usage: "at most the newest `N`; 0: all", Value: 50},
 			jsonFlag(), utcFlag(),
@@ -75,22 +75,27 @@ func tasksListCommand(io IO) *cli.Command {
 				if err != nil {
 					return err
 				}
-				if c.Bool(flagJSON) {
-					views := make([]taskView, len(records))
-					for i := range records {
-						views[i] = taskViewOf(&records[i])
-					}
-					return printJSON(io.Stdout, views)
-				}
-				return printTasks(io, records, newClock(c.Bool(flagUTC)))
+				return writeTasks(c, io, records)
 			})
 		},
 	}
 }
 
+// writeTasks writes tasks as JSON or as a table.
+func writeTasks(c *cli.Context, io IO, records []tasks.Record) error {
+	if !c.Bool(flagJSON) {
+		return printTasks(io, records, newClock(c.Bool(flagUTC)))
+	}
+	views := make([]taskView, len(records))
+	for i := range records {
+		views[i] = taskViewOf(&records[i])
+	}
+	return printJSON(io.Stdout, views)
+}
+
 // taskFilter reads the flags of list.
 func taskFilter(c *cli.Context) (f tasks.Filter, err error) {
-	f.Type, f.Limit = c.String("type"), c.Int("number")
+	f.Type, f.Limit = c.String(flagType), c.Int("number")
 	for _, text := range c.StringSlice(flagStatus) {
 		var s tasks.State
 		if err := s.UnmarshalText([]byte(text)); err != nil {

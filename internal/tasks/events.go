@@ -41,6 +41,11 @@ type releaseData struct {
 	Type string `json:"type" doc:"type of the task"`
 }
 
+// handData says what somebody has done to a task.
+type handData struct {
+	Type string `json:"type,omitempty" doc:"type of the task; missing if it is not known here"`
+}
+
 var (
 	eventPushed    = event.Define[pushData]("tasks.task.pushed", "A task was queued; the subject is its id.")
 	eventStarted   = event.Define[startData]("tasks.task.started", "A worker has begun to run a task.")
@@ -48,6 +53,8 @@ var (
 	eventFailed    = event.Define[endData]("tasks.task.failed", "A run of a task has failed.")
 	eventDead      = event.Define[deadData]("tasks.task.dead", "A task was given up: it has failed too often, or too many workers have died of it.")
 	eventReleased  = event.Define[releaseData]("tasks.task.released", "A worker that stops has given a task back before it was done.")
+	eventRequeued  = event.Define[handData]("tasks.task.requeued", "A dead task was given back to the queue; its counts begin anew.")
+	eventDeleted   = event.Define[handData]("tasks.task.deleted", "A dead task was deleted.")
 )
 
 // Events describes the event types of this package.
@@ -55,5 +62,6 @@ func Events() []event.Description {
 	return []event.Description{
 		eventPushed.Describe(), eventStarted.Describe(), eventCompleted.Describe(),
 		eventFailed.Describe(), eventDead.Describe(), eventReleased.Describe(),
+		eventRequeued.Describe(), eventDeleted.Describe(),
 	}
 }

@@ -205,8 +205,10 @@ func (w *world) events(id string) string {
 
 // faulty is a broker some of whose calls fail.
 type faulty struct {
-	broker.Broker
+	*sqlite.Broker
+
 	acks   int // how many calls of Ack fail
+	buries int // how many calls of Bury
 	extend error
 }
 
@@ -220,6 +222,14 @@ func (f *faulty) Ack(ctx context.Context, leases []broker.Lease) ([]broker.Lease
 	return f.Broker.Ack(ctx, leases)
 }
 
+func (f *faulty) Bury(ctx context.Context, l broker.Lease) error {
+	if f.buries > 0 {
+		f.buries--
+		return errFaulty
+	}
+	return f.Broker.Bury(ctx, l)
+}
+
 func (f *faulty) Extend(ctx context.Context, leases []broker.Lease, by time.Duration) ([]broker.Lease, error) {
 	if f.extend != nil {
 		return nil, f.extend
@@ -230,7 +240,13 @@ func (f *faulty) Extend(ctx context.Context, leases []broker.Lease, by time.Dura
 // letGo makes the file that handlers wait for.
 func (w *world) letGo() {
 	w.t.Helper()
-	w.must(os.WriteFile(filepath.Join(w.dir, "go"), nil, 0o600))
+	w.make("go")
+}
+
+// make makes a file where the handlers run.
+func (w *world) make(name string) {
+	w.t.Helper()
+	w.must(os.WriteFile(filepath.Join(w.dir, name), nil, 0o600))
 }
 
 // clear removes what the handlers have written.

@@ -46,6 +46,12 @@ func move(tx *store.Tx, l *broker.Lease, t Trigger) (from, to State, err error) 
 		return "", "", fmt.Errorf("cannot read task %q: %w", l.ID, err)
 	case run > l.Number:
 		return from, from, broker.ErrLost
+	case from == StateDead && run < l.Number && l.Attempts == 0 && l.Crashes == 0:
+		// Somebody has requeued it and could not record that, or not here. Without that it
+		// could be claimed once more only because a worker has died.
+		if from, err = revive(tx, l.ID, from); err != nil {
+			return from, from, err
+		}
 	}
 	if to, err = transition(from, t); err != nil {
 		return from, from, fmt.Errorf("task %q: %w", l.ID, err)
@@ -94,7 +100,7 @@ func forget(tx *store.Tx, before time.Time) error {
 	return nil
 }
 
-const selectRecord = `SELECT id, type, state, params, priority, time_limit, pushed_at, run_at, attempts, crashes,
+const selectRecord = `SELECT id, type, state, params, priority, time_limit, pushed_at, run_at, run, attempts, crashes,
 	started_at, ended_at, duration, result, exit_code, message, response, diagnostics FROM tasks`
 
 // load reads one task.
@@ -152,7 +158,7 @@ func scanRecord(from interface{ Scan(into ...any) error }) (r Record, err error)
 		limit, pushed, runAt           int64
 		started, ended, duration, code sql.NullInt64
 	)
-	err = from.Scan(&r.ID, &r.Type, &r.State, &params, &r.Priority, &limit, &pushed, &runAt, &r.Attempts, &r.Crashes,
+	err = from.Scan(&r.ID, &r.Type, &r.State, &params, &r.Priority, &limit, &pushed, &runAt, &r.run, &r.Attempts, &r.Crashes,
 		&started, &ended, &duration, &r.Run.Result, &code, &r.Run.Message, &r.Run.Response, &r.Run.Diagnostics)
 	if err != nil {
 		return Record{}, fmt.Errorf("cannot read task: %w", err)

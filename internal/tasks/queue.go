@@ -113,6 +113,7 @@ type Record struct {
 	RunAt     time.Time // not before this
 	Attempts  int       // runs that have failed
 	Crashes   int       // runs whose worker has died
+	run       int64     // the number of the newest lease
 	Run       Run       // the newest
 }
 

@@ -95,7 +95,7 @@ func (q *Queue) bury(ctx context.Context, l *broker.Lease, r Record) error {
 	switch {
 	case err != nil:
 		return err
-	case to == StateDone:
+	case to == StateDone || to == StateCancelled:
 		return q.ack(ctx, l)
 	default:
 		return q.broker.Bury(ctx, *l)

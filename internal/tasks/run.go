@@ -33,7 +33,7 @@ func (w *worker) attend(h *held) runEnd {
 	case err != nil:
 		w.log(l, "begin", err)
 		return runNothing // its lease ends and it comes back
-	case state == StateDone:
+	case state == StateDone || state == StateCancelled:
 		w.log(l, "acknowledge", w.q.ack(context.WithoutCancel(w.stop), l))
 		return runNothing
 	case state == StateDead:

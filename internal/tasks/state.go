@@ -13,16 +13,17 @@ type State string
 
 // The states of a task.
 const (
-	StatePending  State = "pending"  // queued, and not run yet
-	StateRunning  State = "running"  // a worker has it; or had it, and died
-	StateRetrying State = "retrying" // a run has failed; it is queued again
-	StateDone     State = "done"     // it has ended well
-	StateDead     State = "dead"     // it has failed and was given up
+	StatePending   State = "pending"   // queued, and not run yet
+	StateRunning   State = "running"   // a worker has it; or had it, and died
+	StateRetrying  State = "retrying"  // a run has failed; it is queued again
+	StateDone      State = "done"      // it has ended well
+	StateDead      State = "dead"      // it has failed and was given up
+	StateCancelled State = "cancelled" // somebody did not want it any more
 )
 
 // States lists all states in the order of docs/states.md.
 func States() []State {
-	return []State{StatePending, StateRunning, StateRetrying, StateDone, StateDead}
+	return []State{StatePending, StateRunning, StateRetrying, StateDone, StateDead, StateCancelled}
 }
 
 // UnmarshalText reads the name of a state.
@@ -44,28 +45,31 @@ const (
 	TriggerRetry    Trigger = "retry"    // the run has failed, and there will be another
 	TriggerGiveUp   Trigger = "give-up"  // the run has failed for good, or too many workers have died of it
 	TriggerRelease  Trigger = "release"  // the worker stops and gives it back
+	TriggerRequeue  Trigger = "requeue"  // somebody gives it another life
+	TriggerCancel   Trigger = "cancel"   // somebody does not want it any more
 )
 
 // Triggers lists all triggers in the order of docs/states.md.
 func Triggers() []Trigger {
-	return []Trigger{TriggerStart, TriggerComplete, TriggerRetry, TriggerGiveUp, TriggerRelease}
+	return []Trigger{TriggerStart, TriggerComplete, TriggerRetry, TriggerGiveUp, TriggerRelease, TriggerRequeue, TriggerCancel}
 }
 
 // machine is total: a row for each state, a column for each trigger, in the orders
 // of States and Triggers. Reports of a worker that has lost its lease are dropped
-// before they come here, by the number of the lease. A task that is done or dead
-// can be claimed once more when its worker died before it could tell the broker.
+// before they come here, by the number of the lease. A task that is done, dead or
+// cancelled can be claimed once more when somebody died before the broker was told.
 // A report that reached the record and not the broker is made again.
 func machine() states.Table[State, Trigger] {
 	return states.Table[State, Trigger]{
 		States: States(), Triggers: Triggers(),
 		Next: [][]State{
-			//            start         complete   retry          give-up    release
-			/* pending */ {StateRunning, states.Never, states.Never, StateDead, states.Stay},
-			/* running */ {states.Stay, StateDone, StateRetrying, StateDead, StatePending},
-			/* retrying*/ {StateRunning, states.Never, states.Stay, StateDead, states.Stay},
-			/* done    */ {states.Stay, states.Stay, states.Never, states.Stay, states.Stay},
-			/* dead    */ {states.Stay, states.Never, states.Never, states.Stay, states.Stay},
+			//            start         complete      retry          give-up       release       requeue       cancel
+			/* pending */ {StateRunning, states.Never, states.Never, StateDead, states.Stay, states.Stay, StateCancelled},
+			/* running */ {states.Stay, StateDone, StateRetrying, StateDead, StatePending, StatePending, StateCancelled},
+			/* retrying*/ {StateRunning, states.Never, states.Stay, StateDead, states.Stay, StatePending, StateCancelled},
+			/* done    */ {states.Stay, states.Stay, states.Never, states.Stay, states.Stay, states.Stay, states.Stay},
+			/* dead    */ {states.Stay, states.Never, states.Never, states.Stay, states.Stay, StatePending, states.Stay},
+			/* cancel. */ {states.Stay, states.Stay, states.Stay, states.Stay, states.Stay, states.Stay, states.Stay},
 		},
 	}
 }

@@ -21,7 +21,8 @@ func TestTransitionIsTotal(t *testing.T) {
 			if err != nil && to != from {
 				t.Errorf("%s + %s: refused, and yet moved to %s", from, trigger, to)
 			}
-			if (from == StateDone || from == StateDead) && to != from {
+			over := from == StateDone || from == StateCancelled || from == StateDead && trigger != TriggerRequeue
+			if over && to != from {
 				t.Errorf("%s + %s leads to %s", from, trigger, to)
 			}
 			reached[to] = true
@@ -70,8 +71,9 @@ func TestDocsStates(t *testing.T) {
 - **running**: a worker has it. When that dies the task stays in this state until its lease has ended and the next
   worker starts it.
 - **retrying**: a run has failed, and the task waits for the next.
-- **done**: it has ended well, or with a warning. **dead**: it was given up. A worker that claims such a task, because
-  another one died before it could tell the broker, only tells the broker.
+- **done**: it has ended well, or with a warning. **dead**: it was given up. **cancelled**: somebody did not want it any
+  more; if it was running its worker ends it. A worker that claims such a task, because somebody died before the broker was
+  told, only tells the broker.
 `
 	if err := states.Document("../../docs/states.md", "Task", text, *update); err != nil {
 		t.Errorf("docs/states.md: %v; go test ./internal/tasks -run Docs -update writes it", err)
