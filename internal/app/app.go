@@ -9,14 +9,18 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	_ "time/tzdata" // for machines without the zones of the world; their own have precedence
+
+	"github.com/rs/zerolog"
 
 	"procops/internal/config"
 	"procops/internal/daemon"
 	"procops/internal/event"
 	"procops/internal/proc"
 	"procops/internal/store"
+	"procops/internal/tasks"
 )
 
 // Options say where an App finds its config and its state.
@@ -25,7 +29,8 @@ type Options struct {
 	Config   string // path of the config; empty means to look for it
 	StateDir string // empty means $PROCOPS_STATE_DIR, the config's, the user's
 	Getenv   func(string) (string, bool)
-	Brief    bool // the process ends after Close: see store.Options.LeaveLog
+	Brief    bool           // the process ends after Close: see store.Options.LeaveLog
+	Log      zerolog.Logger // where a command that has no log of its own tells what does not stop it
 }
 
 // App is an opened procops: its config, its bus and, once asked for, its store.
@@ -36,11 +41,16 @@ type App struct {
 
 	getenv   func(string) (string, bool)
 	brief    bool
+	log      zerolog.Logger
 	store    *store.Store
 	host     *proc.Host                    // of the supervised processes
 	lock     *os.File                      // held by the one supervisor of the state directory
 	hosted   atomic.Pointer[daemon.Config] // of the services of the tree
 	teardown teardown
+
+	queueOpening sync.Mutex
+	queue        *tasks.Queue // nil until it is asked for
+	meta         *tasks.Meta  // that the queue tells; nil if the config has none
 }
 
 // Open loads the config and finds the state directory. It opens nothing else.
@@ -68,6 +78,7 @@ func OpenWith(cfg *config.Config, opt Options) (*App, error) {
 		StateDir: dir,
 		getenv:   opt.Getenv,
 		brief:    opt.Brief,
+		log:      opt.Log,
 	}, nil
 }
 

@@ -2,8 +2,10 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -11,9 +13,14 @@ import (
 	"procops/internal/tasks"
 )
 
-// Tasks returns the queue of tasks of the state directory and opens its store
-// when it is first asked for.
+// Tasks returns the queue of tasks of the state directory. It opens its store and its
+// brokers when it is first asked for.
 func (a *App) Tasks(ctx context.Context) (*tasks.Queue, error) {
+	a.queueOpening.Lock()
+	defer a.queueOpening.Unlock()
+	if a.queue != nil {
+		return a.queue, nil
+	}
 	st, err := a.Store(ctx)
 	if err != nil {
 		return nil, err
@@ -22,14 +29,25 @@ func (a *App) Tasks(ctx context.Context) (*tasks.Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	return tasks.New(st, b, a.Config.Tasks), nil
+	stores, err := a.metaStores()
+	if err != nil {
+		return nil, err
+	}
+	a.queue = tasks.New(st, b, a.Config.Tasks)
+	if len(stores) > 0 {
+		a.meta = tasks.NewMeta(stores, a.Config.Tasks.Classes(), a.log)
+		a.teardown.add("the meta stores", a.meta.Close)
+		a.queue.TellMeta(a.meta)
+	}
+	return a.queue, nil
 }
 
 // WorkTasks works off tasks until ctx ends, or as opt says.
-func (a *App) WorkTasks(ctx context.Context, log zerolog.Logger, opt tasks.WorkOptions) (tasks.Report, error) {
+func (a *App) WorkTasks(ctx context.Context, log zerolog.Logger, opt tasks.WorkOptions) (report tasks.Report, err error) {
 	if err := a.Config.CheckTaskPrograms(); err != nil {
 		return tasks.Report{}, err
 	}
+	a.log = log
 	queue, err := a.Tasks(ctx)
 	if err != nil {
 		return tasks.Report{}, err
@@ -52,5 +70,16 @@ func (a *App) WorkTasks(ctx context.Context, log zerolog.Logger, opt tasks.WorkO
 		now.Store(&p)
 		m.changed()
 	}
+	// While there is the log in which they tell what they could not write.
+	defer func() { err = errors.Join(err, a.closeMeta()) }()
 	return queue.Work(ctx, tasks.Deps{Host: host, Env: a.childEnv(), Log: log}, opt)
+}
+
+// metaPatience is how long a worker that ends waits for its meta stores.
+const metaPatience = 10 * time.Second
+
+func (a *App) closeMeta() error {
+	ctx, cancel := context.WithTimeout(context.Background(), metaPatience)
+	defer cancel()
+	return a.meta.Close(ctx)
 }

@@ -8,12 +8,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/urfave/cli/v2"
 
 	"procops/internal/app"
 	"procops/internal/cron"
 	"procops/internal/fault"
 	"procops/internal/heartbeat"
+	"procops/internal/logging"
 	"procops/internal/unit"
 )
 
@@ -67,8 +69,18 @@ func openApp(c *cli.Context, io IO, source string, l lifetime) (*app.App, error)
 func appOptions(c *cli.Context, io IO, source string, l lifetime) app.Options {
 	return app.Options{
 		Source: source, Config: c.String(flagConfig), StateDir: c.String(flagStateDir), Getenv: io.Getenv,
-		Brief: l == brief,
+		Brief: l == brief, Log: warnings(io),
 	}
+}
+
+// warnings returns the log of a command that has no other: it tells people what has not
+// stopped it.
+func warnings(io IO) zerolog.Logger {
+	log, err := logging.New(io.Stderr, zerolog.LevelWarnValue, logging.FormatConsole)
+	if err != nil {
+		return zerolog.Nop() // the level is a known one
+	}
+	return log
 }
 
 const (

@@ -28,6 +28,7 @@ type Config struct {
 	StopGrace   unit.Duration           `toml:"stop_grace" default:"30s" doc:"how long a worker that is to stop lets its tasks run on before it ends them and gives them back"`
 	Keep        unit.Duration           `toml:"keep" default:"30d" doc:"done tasks are forgotten after this; 0: never"`
 	Unknown     Unknown                 `toml:"unknown_types" default:"refuse" doc:"what becomes of a push of a type that is not declared, where any is: refuse or accept"`
+	Meta        map[string]MetaConfig   `toml:"meta" doc:"a meta store: a further place where what becomes of tasks is written, for programs that look there, such as those that use leptir"`
 	Types       map[string]Type         `toml:"type" doc:"a type of task: what runs it, and what parameters it has"`
 }
 
@@ -35,6 +36,7 @@ type Config struct {
 type Type struct {
 	launch.Settings
 
+	Class       string           `toml:"class" doc:"the PHP class that stands for this type where leptir's formats are read or written, such as App\\Mail\\Send; default: the name of the type with backslashes for dots"`
 	Command     proc.Command     `toml:"command" doc:"what runs a task: parameters as a JSON object on standard input, PROCOPS_TASK_* in the environment; without it tasks of this type are only pushed here and run elsewhere"`
 	Mode        runner.Mode      `toml:"mode" enum:"command,coprocess" default:"command" doc:"command: each task is a fresh process; coprocess: long-lived processes do one task after the other and speak JSON lines"`
 	Coprocess   runner.Config    `toml:"coprocess" doc:"how the co-processes are kept; a worker process has its own, and runs at most so many tasks of this type at once as there may be of them"`
@@ -91,6 +93,10 @@ func (c Config) Check(report func(err error, path ...string)) {
 		report(fmt.Errorf("initial (%s) is longer than max (%s)", c.Backoff.Initial, c.Backoff.Max), "backoff", "initial")
 	}
 	c.checkBrokers(report)
+	c.checkClasses(report)
+	for _, name := range slices.Sorted(maps.Keys(c.Meta)) {
+		c.Meta[name].check(name, report)
+	}
 	for _, typ := range slices.Sorted(maps.Keys(c.Types)) {
 		t := c.Types[typ]
 		for _, param := range slices.Sorted(maps.Keys(t.Params)) {

@@ -50,6 +50,7 @@ type BrokerConfig struct {
 	Format     BrokerFormat  `toml:"format" enum:"procops,leptir" default:"procops" doc:"procops, or leptir for queues that are shared with programs that use leptir"`
 	URL        string        `toml:"url" doc:"the server; redis://USER:PASSWORD@HOST:PORT/DB, rediss:// for TLS, unix:// for a socket (default: redis://127.0.0.1:6379/0); mongodb://HOST:PORT (default: mongodb://127.0.0.1:27017)"`
 	Prefix     string        `toml:"prefix" doc:"redis: what all its keys begin with, by default {procops}; in braces they stay together in a cluster"`
+	Key        string        `toml:"key" doc:"redis with the format leptir: the sorted set of the tasks; default: leptir:ztasks"`
 	Database   string        `toml:"database" doc:"mongodb: the database; default: procops"`
 	Collection string        `toml:"collection" doc:"mongodb: the collection; default: tasks"`
 	Queue      string        `toml:"queue" doc:"sqs: the name or the URL of the queue; default: procops"`
@@ -75,19 +76,24 @@ func (b BrokerConfig) check(name string, report func(err error, path ...string))
 		return
 	}
 	of := map[string][]BrokerKind{
-		"url": {KindRedis, KindMongoDB}, "prefix": {KindRedis}, "database": {KindMongoDB}, "collection": {KindMongoDB},
+		"url": {KindRedis, KindMongoDB}, "prefix": {KindRedis}, "key": {KindRedis}, "database": {KindMongoDB}, "collection": {KindMongoDB},
 		"queue": {KindSQS}, "region": {KindSQS}, "endpoint": {KindSQS},
 	}
 	for key, value := range map[string]string{
-		"url": b.URL, "prefix": b.Prefix, "database": b.Database, "collection": b.Collection,
+		"url": b.URL, "prefix": b.Prefix, "key": b.Key, "database": b.Database, "collection": b.Collection,
 		"queue": b.Queue, "region": b.Region, "endpoint": b.Endpoint,
 	} {
 		if value != "" && !slices.Contains(of[key], kind) {
 			report(fmt.Errorf("it means nothing in a broker of kind %q", kind), "broker", name, key)
 		}
 	}
-	if b.Format == FormatLeptir && kind == KindSQLite {
+	switch {
+	case b.Format == FormatLeptir && kind == KindSQLite:
 		report(errors.New("leptir has no queues in SQLite"), "broker", name, "format")
+	case b.Format == FormatLeptir && b.Prefix != "":
+		report(errors.New("it means nothing with the format leptir; its tasks are in the sorted set that key names"), "broker", name, "prefix")
+	case b.Format != FormatLeptir && b.Key != "":
+		report(fmt.Errorf("it means nothing without format = %q", FormatLeptir), "broker", name, "key")
 	}
 }
 
@@ -111,6 +117,17 @@ func (c Config) Brokers() []DeclaredBroker {
 		list = []DeclaredBroker{{DefaultBroker, BrokerConfig{Kind: KindSQLite}}}
 	}
 	return list
+}
+
+// home returns the broker that a task of some priority is pushed to.
+func (c Config) home(priority int) DeclaredBroker {
+	list := c.Brokers()
+	for _, b := range list {
+		if b.Priority >= priority {
+			return b
+		}
+	}
+	return list[len(list)-1]
 }
 
 // checkBrokers reports what is wrong with the brokers.

@@ -128,7 +128,7 @@ func TestID(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	seen := map[string]bool{}
 	for range 1000 {
-		id := newID(now)
+		id := newULID(now)
 		if len(id) != 26 || seen[id] || strings.Trim(id, "0123456789ABCDEFGHJKMNPQRSTVWXYZ") != "" {
 			t.Fatalf("bad id %q", id)
 		}
@@ -136,7 +136,7 @@ func TestID(t *testing.T) {
 	}
 	// The first ten characters are the milliseconds; this is the example of the
 	// specification.
-	if got := newID(time.UnixMilli(1469918176385))[:10]; got != "01ARYZ6S41" {
+	if got := newULID(time.UnixMilli(1469918176385))[:10]; got != "01ARYZ6S41" {
 		t.Errorf("the time is encoded as %q", got)
 	}
 }

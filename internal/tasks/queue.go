@@ -8,11 +8,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	chance "math/rand/v2"
+	"os"
 	"time"
 
 	"procops/internal/fault"
 	"procops/internal/store"
 	"procops/internal/tasks/broker"
+	"procops/internal/tasks/leptir"
 )
 
 // Queue is where tasks are pushed, shown and worked off. Its methods may be called
@@ -21,12 +24,17 @@ type Queue struct {
 	store  *store.Store
 	broker broker.Broker
 	cfg    Config
+	meta   *Meta // may be nil
 }
 
 // New returns the queue whose tasks are in b, and whose records are in st.
 func New(st *store.Store, b broker.Broker, cfg Config) *Queue {
 	return &Queue{store: st, broker: b, cfg: cfg}
 }
+
+// TellMeta has meta stores told of what becomes of tasks. It is called before the queue is
+// used.
+func (q *Queue) TellMeta(m *Meta) { q.meta = m }
 
 // Task is a task on its way into the queue. Only Type is needed.
 type Task struct {
@@ -78,6 +86,7 @@ func (q *Queue) PushAll(ctx context.Context, tasks []Task) (ids []string, err er
 			return nil, err
 		}
 		records[i] = newRecord(t, now)
+		records[i].ID = q.newID(t.Priority, now.Add(time.Duration(i)*time.Microsecond))
 		if messages[i], err = records[i].message(); err != nil {
 			return nil, err
 		}
@@ -87,6 +96,7 @@ func (q *Queue) PushAll(ctx context.Context, tasks []Task) (ids []string, err er
 		return nil, err
 	}
 	// From here on they are accepted, whatever comes.
+	q.meta.tell(records...)
 	err = q.store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
 		for i := range records {
 			if err := create(tx, &records[i]); err != nil {
@@ -129,10 +139,10 @@ type Run struct {
 	Diagnostics string        // the end of standard error
 }
 
-// newRecord returns the record of a new task.
+// newRecord returns the record of a new task, without an id.
 func newRecord(t Task, now time.Time) Record {
 	r := Record{
-		ID: newID(now), Type: t.Type, State: StatePending, Params: t.Params,
+		Type: t.Type, State: StatePending, Params: t.Params,
 		Priority: t.Priority, TimeLimit: t.TimeLimit, Pushed: now, RunAt: now,
 	}
 	if t.At.After(now) {
@@ -141,9 +151,18 @@ func newRecord(t Task, now time.Time) Record {
 	return r
 }
 
-// newID returns a new id: a ULID (https://github.com/ulid/spec), which sorts by
+// newID returns the id of a new task: as leptir makes them where it is queued as leptir's.
+// now must be another one for each task.
+func (q *Queue) newID(priority int, now time.Time) string {
+	if q.cfg.home(priority).Format == FormatLeptir {
+		return leptir.NewID(os.Getpid(), now, chance.Float64()) //nolint:gosec // no secret depends on it
+	}
+	return newULID(now)
+}
+
+// newULID returns a new id: a ULID (https://github.com/ulid/spec), which sorts by
 // time.
-func newID(now time.Time) string {
+func newULID(now time.Time) string {
 	var raw [16]byte
 	binary.BigEndian.PutUint64(raw[:], uint64(now.UnixMilli())<<16)
 	_, _ = rand.Read(raw[6:]) // never fails
@@ -208,7 +227,11 @@ func (q *Queue) Get(ctx context.Context, id string) (r Record, err error) {
 		r, err = load(tx, id)
 		return err
 	})
-	if errors.Is(err, errNoRecord) {
+	if !errors.Is(err, errNoRecord) {
+		return r, err
+	}
+	r, known, err := q.meta.find(ctx, id)
+	if err == nil && !known {
 		return r, fault.New(fault.NotFound, "there is no task %q", id).WithHint("`procops tasks list` shows the newest")
 	}
 	return r, err

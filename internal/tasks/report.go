@@ -25,14 +25,24 @@ func (q *Queue) start(ctx context.Context, l *broker.Lease, r *Record) (state St
 		tx.Emit(eventStarted.New(l.ID, startData{Type: l.Type, Attempt: l.Attempts + 1, Crashes: l.Crashes}))
 		return saveStart(tx, l.ID)
 	})
+	if err == nil && state == StateRunning {
+		running := *r
+		running.State, running.Run.Started = state, time.Now()
+		q.meta.tell(running)
+	}
 	return state, err
 }
 
 // end records how a run has ended: by TriggerComplete, TriggerRetry or
 // TriggerGiveUp.
 func (q *Queue) end(ctx context.Context, l *broker.Lease, r Record, t Trigger) error {
+	var to State
 	err := q.store.Update(ctx, func(tx *store.Tx) error {
-		from, to, err := move(tx, l, t)
+		var (
+			from State
+			err  error
+		)
+		from, to, err = move(tx, l, t)
 		if err != nil || from == to {
 			return err
 		}
@@ -56,6 +66,8 @@ func (q *Queue) end(ctx context.Context, l *broker.Lease, r Record, t Trigger) e
 	if err != nil {
 		return err
 	}
+	r.State = to
+	q.meta.tell(r)
 	switch t {
 	case TriggerRetry:
 		return q.broker.Nack(ctx, *l, broker.Again{At: r.RunAt, Failed: true})
@@ -92,20 +104,22 @@ func (q *Queue) bury(ctx context.Context, l *broker.Lease, r Record) error {
 		tx.Emit(eventDead.New(r.ID, deadData{Type: r.Type, Attempts: r.Attempts, Crashes: r.Crashes, Message: r.Run.Message}))
 		return saveEnd(tx, &r)
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case to == StateDone || to == StateCancelled:
-		return q.ack(ctx, l)
-	default:
-		return q.broker.Bury(ctx, *l)
 	}
+	if to == StateDone || to == StateCancelled {
+		return q.ack(ctx, l)
+	}
+	r.State = to
+	q.meta.tell(r)
+	return q.broker.Bury(ctx, *l)
 }
 
 // release gives a task back that was stopped because the worker stops.
-func (q *Queue) release(ctx context.Context, l *broker.Lease) error {
+func (q *Queue) release(ctx context.Context, l *broker.Lease, r Record) error {
 	err := q.store.Update(ctx, func(tx *store.Tx) error {
 		from, to, err := move(tx, l, TriggerRelease)
+		r.State = to
 		if err == nil && from != to {
 			tx.Emit(eventReleased.New(l.ID, releaseData{Type: l.Type}))
 		}
@@ -114,6 +128,7 @@ func (q *Queue) release(ctx context.Context, l *broker.Lease) error {
 	if err != nil {
 		return err
 	}
+	q.meta.tell(r)
 	return q.broker.Nack(ctx, *l, broker.Again{})
 }
 

@@ -44,7 +44,7 @@ func (w *worker) attend(h *held) runEnd {
 	r.Run, outcome = handler.runOnce(h.ctx, &r, params, w.q.cfg.timeLimit(typ, r.TimeLimit))
 	switch outcome {
 	case runner.Cancelled:
-		return w.stopped(h)
+		return w.stopped(h, r)
 	case runner.Stop:
 		w.leave(errAsked)
 	default:
@@ -73,13 +73,13 @@ func (w *worker) bury(l *broker.Lease, r Record) runEnd {
 }
 
 // stopped gives a task back whose run was stopped, if it is still ours.
-func (w *worker) stopped(h *held) runEnd {
+func (w *worker) stopped(h *held, r Record) runEnd {
 	if errors.Is(context.Cause(h.ctx), broker.ErrLost) {
 		w.deps.Log.Error().Str("task", h.lease.ID).Str("type", h.lease.Type).Msg("task stopped: its lease was lost, another worker may have it")
 		return runNothing
 	}
 	w.deps.Log.Warn().Str("task", h.lease.ID).Str("type", h.lease.Type).Msg("task stopped and given back")
-	w.persist(&h.lease, "give back", func(ctx context.Context) error { return w.q.release(ctx, &h.lease) })
+	w.persist(&h.lease, "give back", func(ctx context.Context) error { return w.q.release(ctx, &h.lease, r) })
 	return runReleased
 }
 

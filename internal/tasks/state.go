@@ -91,9 +91,19 @@ const (
 )
 
 // Code returns leptir's number for the result (retC), 0 before there is one.
-func (r Result) Code() int {
-	results := []Result{"", ResultSuccess, ResultWarning, ResultError, ResultUnknown, ResultTimeout}
-	return max(0, slices.Index(results, r))
+func (r Result) Code() int { return max(0, slices.Index(results(), r)) }
+
+// results lists all results; the place of each is its code.
+func results() []Result {
+	return []Result{"", ResultSuccess, ResultWarning, ResultError, ResultUnknown, ResultTimeout}
+}
+
+// resultOfCode returns the result of a code.
+func resultOfCode(code int) Result {
+	if all := results(); 0 <= code && code < len(all) {
+		return all[code]
+	}
+	return ResultUnknown
 }
 
 // resultOf returns the result that an outcome stands for.

@@ -383,7 +383,7 @@ func TestLateReport(t *testing.T) {
 			t.Errorf("%s: %v", trigger, err)
 		}
 	}
-	if err := w.release(t.Context(), &old); !errors.Is(err, broker.ErrLost) {
+	if err := w.release(t.Context(), &old, r); !errors.Is(err, broker.ErrLost) {
 		t.Errorf("release: %v", err)
 	}
 	w.want(id, "running  0/1")
