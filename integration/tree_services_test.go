@@ -149,7 +149,7 @@ func TestKilledWithServices(t *testing.T) {
 	s.WriteFile("go", "")
 	s.Start("supervise", "run")
 	s.Want(0, "supervise", "wait", "--ready", "--timeout", "30s")
-	s.Want(3, "worker", "job", handle, "--wait")
+	wantDone(t, s, handle)
 	harness.Eventually(t, "the task is done", func() bool { return tasksOf(t, s)[id].Status == "done" })
 }
 
@@ -177,7 +177,7 @@ func TestServiceRestarts(t *testing.T) {
 		return now.PID != old && now.State == "running"
 	})
 	s.Want(0, "supervise", "start", "worker")
-	s.Want(3, "worker", "job", handle, "--wait")
+	wantDone(t, s, handle)
 }
 
 // TestServicesThatCannotRun are refused with what is missing.

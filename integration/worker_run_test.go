@@ -56,14 +56,50 @@ for ($n = 1; $work = json_decode((string) fgets(STDIN), true); $n++) {
 }
 `
 
+// jobServer is a kind of server: what starts one, without durable jobs of others.
+type jobServer func(s *harness.Sandbox, port int) *harness.Process
+
+func startGearmand(s *harness.Sandbox, port int) *harness.Process {
+	command := harness.Gearmand(port)
+	p := s.StartProgram(command[0], command[1:]...)
+	harness.Eventually(s.TB(), "gearmand", func() bool { return harness.GearmandAnswers(port) })
+	return p
+}
+
+func startOwnServer(s *harness.Sandbox, port int) *harness.Process {
+	p := s.Start("worker", "server", "--listen", harness.Loopback(port))
+	p.WaitLine("^listening on ")
+	return p
+}
+
+// onBothServers runs a test with gearmand and with procops' own server: a worker cannot tell
+// them apart.
+func onBothServers(t *testing.T, test func(t *testing.T, start jobServer)) {
+	t.Helper()
+	t.Parallel()
+	for name, start := range map[string]jobServer{"gearmand": startGearmand, "procops": startOwnServer} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, start)
+		})
+	}
+}
+
 // workerWorld is a sandbox with a server and a config, whose worker is to be started.
-func workerWorld(t *testing.T) (*harness.Sandbox, int) {
+func workerWorld(t *testing.T, start jobServer) (*harness.Sandbox, int) {
 	t.Helper()
 	s := harness.New(t)
-	port := gearmand(t, s)
+	port := harness.FreePort(t)
 	s.WriteFile("count.php", countPHP)
 	s.Config(strings.ReplaceAll(workerConfig, "SERVER", harness.Loopback(port)))
+	start(s, port)
 	return s, port
+}
+
+// wantDone waits until no server knows a job any more.
+func wantDone(t *testing.T, s *harness.Sandbox, handle string) {
+	t.Helper()
+	harness.Eventually(t, "the end of "+handle, func() bool { return s.Procops("worker", "job", handle, "--wait").Code == 3 })
 }
 
 // startWorker starts procops' worker and waits until all servers know what it can do.
@@ -74,9 +110,11 @@ func startWorker(s *harness.Sandbox) *harness.Process {
 }
 
 // TestWorkerRun has procops' client and procops' worker meet at gearmand.
-func TestWorkerRun(t *testing.T) {
-	t.Parallel()
-	s, _ := workerWorld(t)
+func TestWorkerRun(t *testing.T) { onBothServers(t, workerRunsJobs) }
+
+func workerRunsJobs(t *testing.T, start jobServer) {
+	t.Helper()
+	s, _ := workerWorld(t, start)
 	w := startWorker(s)
 	if r := s.Want(0, "worker", "exec", "rev", "a b"); r.Stdout != "a b" || r.Stderr != "" {
 		t.Error(r)
@@ -110,9 +148,11 @@ func TestWorkerRun(t *testing.T) {
 }
 
 // TestWorkerProgress asks the server how far a job is.
-func TestWorkerProgress(t *testing.T) {
-	t.Parallel()
-	s, _ := workerWorld(t)
+func TestWorkerProgress(t *testing.T) { onBothServers(t, workerTellsProgress) }
+
+func workerTellsProgress(t *testing.T, start jobServer) {
+	t.Helper()
+	s, _ := workerWorld(t, start)
 	startWorker(s)
 	s.WriteFile("on", "")
 	handle := strings.TrimSpace(s.Want(0, "worker", "submit", "talk", "on").Stdout)
@@ -120,13 +160,15 @@ func TestWorkerProgress(t *testing.T) {
 		return strings.Contains(s.Procops("worker", "job", handle).Stdout, "running  3 of 10")
 	})
 	s.Run("rm", "on")
-	s.Want(3, "worker", "job", handle, "--wait")
+	wantDone(t, s, handle)
 }
 
 // TestWorkerLimit: jobs of a function with a limit never overlap, and none runs twice.
-func TestWorkerLimit(t *testing.T) {
-	t.Parallel()
-	s, _ := workerWorld(t)
+func TestWorkerLimit(t *testing.T) { onBothServers(t, workerKeepsLimits) }
+
+func workerKeepsLimits(t *testing.T, start jobServer) {
+	t.Helper()
+	s, _ := workerWorld(t, start)
 	startWorker(s)
 	if r := s.Run("sh", "-c", "printf '1\n2\n3\n4\n5\n6\n' | procops worker exec-many alone"); r.Code != 0 {
 		t.Fatal(r)
@@ -137,9 +179,11 @@ func TestWorkerLimit(t *testing.T) {
 }
 
 // TestWorkerStops: TERM lets the job under way end and begins no other.
-func TestWorkerStops(t *testing.T) {
-	t.Parallel()
-	s, _ := workerWorld(t)
+func TestWorkerStops(t *testing.T) { onBothServers(t, workerStops) }
+
+func workerStops(t *testing.T, start jobServer) {
+	t.Helper()
+	s, _ := workerWorld(t, start)
 	w := startWorker(s)
 	client := s.Start("worker", "exec", "hold", "all of it")
 	s.WaitFile("holding")
@@ -157,9 +201,11 @@ func TestWorkerStops(t *testing.T) {
 }
 
 // TestWorkerHurries: a second signal kills what will not end, and the job fails.
-func TestWorkerHurries(t *testing.T) {
-	t.Parallel()
-	s, _ := workerWorld(t)
+func TestWorkerHurries(t *testing.T) { onBothServers(t, workerHurries) }
+
+func workerHurries(t *testing.T, start jobServer) {
+	t.Helper()
+	s, _ := workerWorld(t, start)
 	w := startWorker(s)
 	client := s.Start("worker", "exec", "stubborn")
 	s.WaitFile("stubborn")
@@ -171,9 +217,11 @@ func TestWorkerHurries(t *testing.T) {
 }
 
 // TestWorkerKilled: the job goes to the next worker, and what did it is gone.
-func TestWorkerKilled(t *testing.T) {
-	t.Parallel()
-	s, _ := workerWorld(t)
+func TestWorkerKilled(t *testing.T) { onBothServers(t, workerIsKilled) }
+
+func workerIsKilled(t *testing.T, start jobServer) {
+	t.Helper()
+	s, _ := workerWorld(t, start)
 	w := startWorker(s)
 	client := s.Start("worker", "exec", "hold", "it")
 	pid, err := strconv.Atoi(strings.TrimSpace(s.WaitFile("holding")))
@@ -187,16 +235,17 @@ func TestWorkerKilled(t *testing.T) {
 }
 
 // TestWorkerReconnects: a server that comes and goes finds the functions announced again.
-func TestWorkerReconnects(t *testing.T) {
-	t.Parallel()
+func TestWorkerReconnects(t *testing.T) { onBothServers(t, workerReconnects) }
+
+func workerReconnects(t *testing.T, start jobServer) {
+	t.Helper()
 	s := harness.New(t)
 	port := harness.FreePort(t)
 	s.Config(strings.ReplaceAll(workerConfig, "SERVER", harness.Loopback(port)))
 	s.WriteFile("count.php", countPHP)
 	s.Start("worker", "run").WaitLine("worker.failed")
-	command := harness.Gearmand(port)
 	for range 2 {
-		server := s.StartProgram(command[0], command[1:]...)
+		server := start(s, port)
 		if r := s.Run("sh", "-c", "until procops worker exec rev x --timeout 10s; do sleep 0.05; done"); !strings.HasSuffix(r.Stdout, "x") {
 			t.Error(r)
 		}
@@ -217,9 +266,11 @@ echo unserialize($client->doNormal('array', serialize("some \0 text"))) === "som
 `
 
 // TestWorkerSerializesAsPHP has values of PHP come back as they were.
-func TestWorkerSerializesAsPHP(t *testing.T) {
-	t.Parallel()
-	s, port := workerWorld(t)
+func TestWorkerSerializesAsPHP(t *testing.T) { onBothServers(t, workerSerializesAsPHP) }
+
+func workerSerializesAsPHP(t *testing.T, start jobServer) {
+	t.Helper()
+	s, port := workerWorld(t, start)
 	startWorker(s)
 	s.WriteFile("client.php", phpArrayClient)
 	r := s.Run("php", "client.php", strconv.Itoa(port))

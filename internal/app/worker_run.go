@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/rs/zerolog"
@@ -20,7 +21,8 @@ type GearmanWorkerOptions struct {
 	Log       zerolog.Logger
 }
 
-// GearmanWorker runs a worker until ctx ends, or until it ends by itself.
+// GearmanWorker runs a worker until ctx ends, or until it ends by itself. If no servers are
+// named it brings one.
 func (a *App) GearmanWorker(ctx context.Context, opt GearmanWorkerOptions) (worker.Report, error) {
 	cfg, err := a.Config.Worker.Only(opt.Functions...)
 	if err != nil {
@@ -31,6 +33,10 @@ func (a *App) GearmanWorker(ctx context.Context, opt GearmanWorkerOptions) (work
 	}
 	if opt.Change != nil {
 		opt.Change(&cfg)
+	}
+	alone := len(cfg.Servers) == 0
+	if alone {
+		a.strengthen(cfg.Server)
 	}
 	st, err := a.Store(ctx)
 	if err != nil {
@@ -49,13 +55,20 @@ func (a *App) GearmanWorker(ctx context.Context, opt GearmanWorkerOptions) (work
 	w := worker.New(cfg, worker.Deps{
 		Host: host, Store: st, Bus: a.Bus, Log: opt.Log, LogLevel: a.Config.Log.Level, Env: a.childEnv(), Hurry: opt.Hurry,
 	})
+	var server *embedded
+	if alone {
+		if server, err = a.embed(cfg.Server, opt.Log, opt.Hurry); err != nil {
+			return worker.Report{}, err
+		}
+	}
 	m := a.tell(0, func() picture {
 		now := w.Status()
 		return picture{ready: now.Ready, text: functionsText(cfg) + now.Text()}
 	})
 	defer m.end()
 	defer a.Bus.Subscribe("worker.*", func(event.Event) { m.changed() })()
-	return w.Run(ctx)
+	report, err := w.Run(ctx)
+	return report, errors.Join(err, server.end())
 }
 
 // functionsText says which functions a worker has.

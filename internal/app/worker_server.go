@@ -2,7 +2,10 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -22,38 +25,81 @@ type GearmanServerOptions struct {
 	Hurry  <-chan struct{}             // closed: end at once
 }
 
-// GearmanServer runs the embedded job server until ctx ends, as the section
-// [worker.server] says.
+// GearmanServer runs the job server until ctx ends, as the section [worker.server] says.
 func (a *App) GearmanServer(ctx context.Context, log zerolog.Logger, opt GearmanServerOptions) error {
 	cfg := a.Config.Worker.Server
 	if opt.Change != nil {
 		opt.Change(&cfg)
 	}
-	if cfg.Durability == gearman.DurablePower {
-		a.Config.Durability = store.Power // it is stronger than what the state may have
+	a.strengthen(cfg)
+	s, err := a.openJobServer(ctx, cfg, log)
+	if err != nil {
+		return err
 	}
+	for _, where := range s.addresses() {
+		opt.Ready(where)
+	}
+	defer a.tell(serverNews, func() picture { return picture{ready: true, text: serverText(s.Stats())} }).end()
+	return s.serve(ctx, opt.Hurry)
+}
+
+// strengthen has the state, which is not open yet, survive what the jobs are to survive.
+func (a *App) strengthen(cfg gearman.ServerConfig) {
+	if cfg.Durability == gearman.DurablePower {
+		a.Config.Durability = store.Power
+	}
+}
+
+// jobServer is a server that listens, and has its jobs for itself.
+type jobServer struct {
+	*server.Server
+	listeners []net.Listener
+	lock      *os.File // nil: it has no durable jobs
+}
+
+// openJobServer opens a server. That somebody else has the jobs of the state directory or
+// listens at one of its addresses is a fault.Conflict.
+func (a *App) openJobServer(ctx context.Context, cfg gearman.ServerConfig, log zerolog.Logger) (s *jobServer, err error) {
+	s = &jobServer{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.unlock())
+		}
+	}()
 	if cfg.Durability != gearman.DurableNone {
-		if err := a.lockJobs(); err != nil {
-			return err
+		if s.lock, err = a.lockJobs(); err != nil {
+			return nil, err
 		}
 	}
 	st, err := a.Store(ctx)
 	if err != nil {
-		return err
+		return s, err
 	}
-	s, err := server.New(server.Options{Config: cfg, Store: st, Log: log})
-	if err != nil {
-		return err
+	if s.Server, err = server.New(server.Options{Config: cfg, Store: st, Log: log}); err != nil {
+		return s, err
 	}
-	listeners, err := server.Listen(ctx, cfg)
-	if err != nil {
-		return err
+	s.listeners, err = server.Listen(ctx, cfg)
+	return s, err
+}
+
+// addresses returns where it listens.
+func (s *jobServer) addresses() (all []string) {
+	for _, l := range s.listeners {
+		all = append(all, l.Addr().String())
 	}
-	for _, l := range listeners {
-		opt.Ready(l.Addr().String())
+	return all
+}
+
+// serve serves until ctx ends, and closes the server.
+func (s *jobServer) serve(ctx context.Context, hurry <-chan struct{}) error {
+	return errors.Join(s.Serve(ctx, hurry, s.listeners...), s.unlock())
+}
+
+func (s *jobServer) unlock() error {
+	if s == nil || s.lock == nil {
+		return nil
 	}
-	defer a.tell(serverNews, func() picture { return picture{ready: true, text: serverText(s.Stats())} }).end()
-	return s.Serve(ctx, opt.Hurry, listeners...)
+	return s.lock.Close()
 }
 
 // serverNews is the time between two looks at what the server does.
@@ -75,20 +121,28 @@ func serverText(now server.Stats) string {
 
 // lockJobs takes the durable jobs of the state directory for one server. The kernel
 // drops the lock with the process.
-func (a *App) lockJobs() error {
-	if err := makeStateDir(a.StateDir); err != nil {
-		return err
+func (a *App) lockJobs() (*os.File, error) {
+	f, err := a.takePlace("worker-server.lock")
+	if errors.Is(err, flock.ErrTaken) {
+		return nil, fault.Wrap(fault.Conflict, err, "cannot take the queued jobs of %q", a.StateDir).
+			WithHint("another procops worker server has them, or a procops worker run for which no servers are named; another server needs another --state-dir, or --durability none")
 	}
-	f, err := flock.Open(filepath.Join(a.StateDir, "worker-server.lock"))
+	return f, err
+}
+
+// takePlace takes a lock in the state directory, which is made if it does not exist. That
+// somebody else has it is a flock.ErrTaken.
+func (a *App) takePlace(name string) (*os.File, error) {
+	if err := makeStateDir(a.StateDir); err != nil {
+		return nil, err
+	}
+	f, err := flock.Open(filepath.Join(a.StateDir, name))
 	if err != nil {
-		return fault.Wrap(fault.Failure, err, "cannot lock state directory %q", a.StateDir).
+		return nil, fault.Wrap(fault.Failure, err, "cannot lock state directory %q", a.StateDir).
 			WithHint("make it writable for this user, or choose another one with --state-dir")
 	}
 	if err := flock.Try(f); err != nil {
-		_ = f.Close()
-		return fault.Wrap(fault.Conflict, err, "cannot take the queued jobs of %q", a.StateDir).
-			WithHint("another procops worker server has them; another one needs another --state-dir, or --durability none")
+		return nil, errors.Join(err, f.Close())
 	}
-	a.teardown.add("the lock of the queued jobs", func(context.Context) error { return f.Close() })
-	return nil
+	return f, nil
 }

@@ -20,7 +20,8 @@ func workerRunCommand(io IO) *cli.Command {
 		ArgsUsage: "[FUNCTION...]",
 		Description: "Each section [worker.function.NAME] of the config is a function: what does its jobs,\n" +
 			"and how. The worker asks all its servers for jobs of these functions, or of those\n" +
-			"that are named. It waits for servers that are not there.\n\n" +
+			"that are named. It waits for servers that are not there. If no servers are named, neither\n" +
+			"in the config nor by --server, it brings one, unless one listens there already.\n\n" +
 			"Ctrl-C (or TERM) takes no more jobs and lets those under way go on for stop_grace;\n" +
 			"then they are stopped and fail. A second one does so at once. The exit code is 0,\n" +
 			"also when the worker ends by itself: because of max_run_time or memory_limit, or\n" +
