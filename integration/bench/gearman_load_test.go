@@ -242,10 +242,22 @@ func foregroundLoad(tb testing.TB, port, n, window int) float64 {
 			}
 		})
 	}
+	got := awaitLoad(tb, port, n, window)
+	for _, l := range links {
+		_ = l.net.Close()
+	}
+	workers.Wait()
+	return got
+}
+
+// awaitLoad has clients wait for n jobs, which somebody does, with at most window of each on
+// their way, and returns how many are done in a second.
+func awaitLoad(tb testing.TB, port, n, window int) float64 {
+	tb.Helper()
 	one := packet(wire.SubmitJob, loadFunction, "", string(bytes.Repeat([]byte("w"), loadWorkload)))
 	many := bytes.Repeat(one, window)
 	share := n / loadConnections
-	got := rate(share*loadConnections, each(tb, port, loadConnections, func(_ int, l *link) error {
+	return rate(share*loadConnections, each(tb, port, loadConnections, func(_ int, l *link) error {
 		sent := min(share, window)
 		if err := l.write(many[:sent*len(one)]); err != nil {
 			return err
@@ -276,9 +288,4 @@ func foregroundLoad(tb testing.TB, port, n, window int) float64 {
 		}
 		return nil
 	}))
-	for _, l := range links {
-		_ = l.net.Close()
-	}
-	workers.Wait()
-	return got
 }

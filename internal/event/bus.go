@@ -44,10 +44,10 @@ func (b *Bus) Subscribe(pattern string, fn func(Event)) (cancel func()) {
 // Publish hands e to everyone who listens to its type. A missing time or
 // source is filled in. It returns when all subscribers have returned.
 func (b *Bus) Publish(e Event) {
-	now := b.listeners.Load()
-	if now == nil || len(*now) == 0 {
+	if !b.listening(e.Type) {
 		return
 	}
+	now := b.listeners.Load()
 	e = b.Stamp(e)
 	for _, l := range *now {
 		if Match(l.pattern, e.Type) {
@@ -67,9 +67,18 @@ func (b *Bus) Stamp(e Event) Event {
 	return e
 }
 
-func (b *Bus) listening() bool {
+// listening reports whether anybody listens to a type.
+func (b *Bus) listening(typ string) bool {
 	now := b.listeners.Load()
-	return now != nil && len(*now) > 0
+	if now == nil {
+		return false
+	}
+	for _, l := range *now {
+		if Match(l.pattern, typ) {
+			return true
+		}
+	}
+	return false
 }
 
 // change swaps in a changed copy, so that Publish needs no lock.
@@ -91,10 +100,14 @@ func Match(pattern, typ string) bool {
 	if pattern == "" || pattern == "*" || pattern == typ {
 		return true
 	}
-	parts := strings.Split(pattern, "*")
-	if len(parts) == 1 {
+	star := strings.IndexByte(pattern, '*')
+	switch {
+	case star < 0:
 		return false
+	case star == len(pattern)-1: // most are, and publishing is to cost little
+		return strings.HasPrefix(typ, pattern[:star])
 	}
+	parts := strings.Split(pattern, "*")
 	if !strings.HasPrefix(typ, parts[0]) {
 		return false
 	}

@@ -34,7 +34,7 @@ func (t Type[T]) New(subject string, data T) Event {
 // listening it costs nanoseconds and does not allocate, because data becomes
 // an interface value only for a listener.
 func (t Type[T]) Publish(bus *Bus, subject string, data T) {
-	if !bus.listening() {
+	if !bus.listening(t.name) {
 		return
 	}
 	bus.Publish(t.New(subject, data))

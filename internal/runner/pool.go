@@ -150,7 +150,9 @@ func (p *pool) withdraw(w *waiter) {
 func (p *pool) finish(t *turn) {
 	c := t.child
 	if t.answered {
-		t.result.Memory = c.rss()
+		if p.cfg.MemoryThreshold > 0 || !t.work.NoMemory {
+			t.result.Memory = c.rss()
+		}
 		if t.written() {
 			c.talk.reset()
 		}

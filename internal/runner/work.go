@@ -51,6 +51,10 @@ type Work struct {
 	// those who take it from Output. A result that is longer is a failure.
 	MaxOutput int
 
+	// NoMemory: nobody wants to know Result.Memory. To look at it after each unit costs as
+	// much as much else that is done for a short one.
+	NoMemory bool
+
 	TimeLimit time.Duration // 0: none; the wait for a free co-process does not count
 }
 

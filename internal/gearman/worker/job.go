@@ -43,24 +43,17 @@ func newJob(s *session, p *wire.Packet) (*job, error) {
 // small is at least the size of what may be in the buffer of a wire.Reader.
 const small = 16 << 10
 
-// begin does a job in a goroutine of its own, which gives back the slot.
-func (w *Worker) begin(j *job) {
-	j.session.jobs.Add(1)
-	w.jobs.Go(func() {
-		defer j.session.jobs.Done()
-		w.do(j, w.functions[j.function])
-		j.session.release()
-	})
-}
-
-// do does a job and tells the server what came of it.
-func (w *Worker) do(j *job, f *function) {
-	about := jobData{Worker: w.id, Server: string(j.session.server), Job: j.handle, Unique: j.unique}
+// do does a job and tells the server what came of it. It returns the next one, if the
+// place of the job is kept and there is one.
+func (w *Worker) do(j *job, f *function, me *asker) (next *job) {
+	s := j.session
+	about := jobData{Worker: w.id, Server: string(s.server), Job: j.handle, Unique: j.unique}
 	eventBeforeExecute.Publish(w.deps.Bus, j.function, about)
 	w.active.Add(1)
 	started := time.Now()
 	d := deed{w: w, job: j, f: f}
 	d.run()
+	d.asker = d.goesOn(me)
 	d.answer()
 	data := resultData{
 		Worker: w.id, Server: about.Server, Job: j.handle, Unique: j.unique, Outcome: string(d.result.Outcome),
@@ -78,6 +71,20 @@ func (w *Worker) do(j *job, f *function) {
 	if d.result.Outcome == runner.Stop {
 		w.leave(errAsked)
 	}
+	if !d.asked {
+		return nil
+	}
+	// An error is one of the connection, whose session sees it, too.
+	next, _ = s.await(me)
+	return next
+}
+
+// goesOn returns who is to ask for the next job together with the answer; nil: nobody.
+func (d *deed) goesOn(me *asker) *asker {
+	if d.result.Outcome == runner.Stop || d.w.isFull() {
+		return nil
+	}
+	return me
 }
 
 // deed is a job while it is done.
@@ -87,8 +94,10 @@ type deed struct {
 	f        *function
 	attempts int
 	result   runner.Result
-	begun    bool // there was a process; else result.Reason says why not
-	givenUp  bool // the job goes back to its server, unanswered
+	begun    bool   // there was a process; else result.Reason says why not
+	givenUp  bool   // the job goes back to its server, unanswered
+	asker    *asker // who asks for the next job together with the last word; nil: nobody
+	asked    bool   // he has
 }
 
 // failed reports whether the job counts as a failure.
@@ -151,7 +160,7 @@ func (d *deed) pause() bool {
 // once runs the job once.
 func (d *deed) once(input []byte) {
 	work := runner.Work{
-		Input: input, TimeLimit: d.f.cfg.Timeout.Std(), Meta: d.meta(), MaxOutput: int(d.f.cfg.MaxResult.Bytes()),
+		Input: input, TimeLimit: d.f.cfg.Timeout.Std(), Meta: d.meta(), MaxOutput: int(d.f.cfg.MaxResult.Bytes()), NoMemory: true,
 		OnProgress: func(p runner.Progress) {
 			d.tell(wire.WorkStatus, strconv.AppendUint(nil, p.Total, 10), strconv.FormatUint(p.Done, 10))
 		},
@@ -221,20 +230,29 @@ func (d *deed) answer() {
 		if warning := d.warning(); warning != "" {
 			d.tell(wire.WorkWarning, []byte(warning))
 		}
-		d.tell(wire.WorkComplete, output)
+		d.end(wire.WorkComplete, output, d.job.handle)
 	case runner.Cancelled:
 		d.tellFailed()
 	default:
 		if why := d.exception(); why != "" {
-			d.tell(wire.WorkException, []byte(why))
+			d.end(wire.WorkException, []byte(why), d.job.handle)
 			return
 		}
 		d.tellFailed()
 	}
 }
 
-func (d *deed) tellFailed() {
-	if err := d.job.session.say(wire.WorkFail, []byte(d.job.handle)); err != nil {
+func (d *deed) tellFailed() { d.end(wire.WorkFail, []byte(d.job.handle)) }
+
+// end sends the last packet about the job.
+func (d *deed) end(t wire.Type, last []byte, args ...string) {
+	var err error
+	if d.asker == nil {
+		err = d.job.session.say(t, last, args...)
+	} else {
+		d.asked, err = d.job.session.sayAndAsk(d.asker, t, last, args...)
+	}
+	if err != nil {
 		d.job.lost.Store(true)
 	}
 }

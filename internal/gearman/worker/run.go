@@ -45,6 +45,7 @@ type Worker struct {
 	functions map[string]*function
 
 	slots   chan struct{}           // who has put one in has a job, or asks for one
+	waiting atomic.Int32            // sessions that wait for one
 	taking  context.Context         // its end: no more job is asked for
 	leave   context.CancelCauseFunc // ends taking
 	running context.Context         // its end stops the jobs

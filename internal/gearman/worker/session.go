@@ -1,8 +1,6 @@
 package worker
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"math"
 	"net"
@@ -11,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"procops/internal/fault"
 	"procops/internal/gearman"
 	"procops/internal/gearman/wire"
 )
@@ -19,26 +16,28 @@ import (
 // session is one connection of the worker with a server. One goroutine decides what is
 // asked for, another one reads, and those of the jobs write as well.
 type session struct {
-	w       *Worker
-	server  gearman.Address
-	offers  []*function
-	slots   chan struct{} // of the only function, if it has a limit of its own; else nil
-	conn    net.Conn
-	reader  *wire.Reader
-	come    atomic.Int64 // bytes that have come
-	answers chan *job    // what a grab has brought; nil: there is no job
-	called  chan struct{}
-	lost    chan struct{}  // closed when nothing more is read
-	err     error          // why; valid after lost
-	jobs    sync.WaitGroup // that came by this connection
+	w      *Worker
+	server gearman.Address
+	offers []*function
+	slots  chan struct{} // of the only function, if it has a limit of its own; else nil
+	conn   net.Conn
+	reader *wire.Reader
+	come   atomic.Int64 // bytes that have come
+	called chan struct{}
+	lost   chan struct{}  // closed when nothing more is read
+	err    error          // why; valid after lost
+	jobs   sync.WaitGroup // that came by this connection
 
 	writing sync.Mutex
+	asleep  bool // of writing: the server was told that nobody asks until it calls
+
+	queue questions
 }
 
 func newSession(l *link, conn net.Conn) *session {
 	s := &session{
 		w: l.w, server: l.server, offers: l.functions, slots: l.functions[0].slots, conn: conn,
-		answers: make(chan *job, 1), called: make(chan struct{}, 1), lost: make(chan struct{}),
+		called: make(chan struct{}, 1), lost: make(chan struct{}),
 	}
 	s.reader = wire.NewReader(counter{s}, wire.Response, 0)
 	go s.read()
@@ -88,16 +87,19 @@ func (s *session) read() {
 func (s *session) take(p *wire.Packet) error {
 	switch p.Type {
 	case wire.Noop:
+		s.queue.none.Store(false)
 		s.wake()
 		return nil
 	case wire.NoJob:
-		return s.answer(nil)
+		s.queue.none.Store(true)
+		return s.queue.answer(nil)
 	case wire.JobAssign, wire.JobAssignUniq, wire.JobAssignAll:
 		j, err := newJob(s, p)
 		if err != nil {
 			return err
 		}
-		return s.answer(j)
+		s.queue.none.Store(false)
+		return s.queue.answer(j)
 	case wire.Error:
 		text, err := p.Data()
 		s.w.deps.Log.Warn().Str("server", string(s.server)).Str("code", string(p.Arg(0))).Msgf("the server refuses something: %.200q", text)
@@ -106,16 +108,6 @@ func (s *session) take(p *wire.Packet) error {
 		return nil
 	default:
 		return fmt.Errorf("%s to a worker", p.Type)
-	}
-}
-
-// answer hands over what a grab has brought.
-func (s *session) answer(j *job) error {
-	select {
-	case s.answers <- j:
-		return nil
-	default:
-		return errors.New("nobody has asked for a job")
 	}
 }
 
@@ -162,134 +154,6 @@ func appendAbility(packets []byte, f *function) ([]byte, error) {
 	return wire.Append(packets, wire.Request, wire.CanDoTimeout, f.name, strconv.FormatInt(min(ms, math.MaxInt32), 10))
 }
 
-// work does jobs until the connection is lost, which is an error, or the worker takes no
-// more. Then it waits for those that have come by this connection.
-func (s *session) work() error {
-	for s.w.taking.Err() == nil {
-		if !s.reserve() {
-			break
-		}
-		j, err := s.grab()
-		if err != nil {
-			s.release()
-			return err
-		}
-		if j == nil {
-			s.release()
-			if err := s.sleep(); err != nil {
-				return err
-			}
-			continue
-		}
-		s.w.begin(j)
-	}
-	if s.isLost() {
-		return s.err
-	}
-	s.jobs.Wait()
-	return nil
-}
-
-func (s *session) isLost() bool {
-	select {
-	case <-s.lost:
-		return true
-	default:
-		return false
-	}
-}
-
-// reserve waits until there may be another job, here and in the worker as a whole; false:
-// the connection is lost, or no more is taken.
-func (s *session) reserve() bool {
-	if s.slots != nil && !s.put(s.slots) {
-		return false
-	}
-	if s.put(s.w.slots) {
-		if s.w.taking.Err() == nil {
-			return true
-		}
-		<-s.w.slots
-	}
-	if s.slots != nil {
-		<-s.slots
-	}
-	return false
-}
-
-// put puts one in as soon as there is room.
-func (s *session) put(slots chan struct{}) bool {
-	select {
-	case slots <- struct{}{}:
-		return true
-	case <-s.lost:
-		return false
-	case <-s.w.taking.Done():
-		return false
-	}
-}
-
-// release gives back what reserve has taken.
-func (s *session) release() {
-	<-s.w.slots
-	if s.slots != nil {
-		<-s.slots
-	}
-}
-
-// grab asks for a job; nil: there is none.
-func (s *session) grab() (*job, error) {
-	packet, err := wire.Append(nil, wire.Request, wire.GrabJobAll)
-	if err == nil {
-		err = s.write(packet, nil)
-	}
-	if err != nil {
-		return nil, err
-	}
-	timer := time.NewTimer(s.w.cfg.AnswerTimeout.Std())
-	defer timer.Stop()
-	for come := s.come.Load(); ; {
-		select {
-		case j := <-s.answers:
-			if j == nil {
-				eventNoJobs.Publish(s.w.deps.Bus, s.w.id, serverData{Worker: s.w.id, Server: string(s.server)})
-			}
-			return j, nil
-		case <-s.lost:
-			return nil, s.err
-		case <-s.w.running.Done():
-			return nil, context.Cause(s.w.running) // who has no time any more does not wait for an answer
-		case <-timer.C:
-			now := s.come.Load()
-			if now == come {
-				return nil, fault.New(fault.Unreachable, "%s: no answer within %s", s.server, s.w.cfg.AnswerTimeout)
-			}
-			come = now // a large job on a slow line is no dead server
-			timer.Reset(s.w.cfg.AnswerTimeout.Std())
-		}
-	}
-}
-
-// sleep waits until there may be a job.
-func (s *session) sleep() error {
-	packet, err := wire.Append(nil, wire.Request, wire.PreSleep)
-	if err == nil {
-		err = s.write(packet, nil)
-	}
-	if err != nil {
-		return err
-	}
-	eventIOWait.Publish(s.w.deps.Bus, s.w.id, serverData{Worker: s.w.id, Server: string(s.server)})
-	select {
-	case <-s.called:
-		return nil
-	case <-s.lost:
-		return s.err
-	case <-s.w.taking.Done():
-		return nil
-	}
-}
-
 const (
 	// chunk is how much of a result is written within the time for an answer: a slow line
 	// is no dead server.
@@ -299,18 +163,27 @@ const (
 	together = 16 << 10
 )
 
-// write writes a packet in two parts, of which the second may be large.
+// write writes packets, of which the last argument of the last one may be large and is in
+// two parts with what is before it.
 func (s *session) write(head, data []byte) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
+	return s.writeHeld(head, data, nil)
+}
+
+// writeHeld writes packets, and others behind the large argument. The lock is held.
+func (s *session) writeHeld(head, data, more []byte) error {
 	if len(data) <= together {
-		head, data = append(head, data...), nil
+		head, data, more = append(append(head, data...), more...), nil, nil
 	}
 	err := s.writeSome(head)
 	for err == nil && len(data) > 0 {
 		n := min(len(data), chunk)
 		err = s.writeSome(data[:n])
 		data = data[n:]
+	}
+	if err == nil && len(more) > 0 {
+		err = s.writeSome(more)
 	}
 	if err != nil {
 		_ = s.conn.Close() // half a packet is the end of the connection

@@ -10,11 +10,16 @@ import (
 )
 
 // listen subscribes what belongs to every worker to its events, and returns what ends
-// that.
+// that. Nobody listens to what is not logged, so that most events cost next to nothing.
 func (w *Worker) listen() (end func()) {
-	ends := []func(){w.deps.Bus.Subscribe("worker.*", w.own(w.log))}
-	if w.cfg.MemoryLimit > 0 {
-		ends = append(ends, w.deps.Bus.Subscribe("worker.*", w.own(w.limitMemory)))
+	var ends []func()
+	for _, described := range Events() {
+		if level(described.Name) >= w.deps.Log.GetLevel() {
+			ends = append(ends, w.deps.Bus.Subscribe(described.Name, w.own(w.log)))
+		}
+		if w.cfg.MemoryLimit > 0 && looksAtMemory(described.Name) {
+			ends = append(ends, w.deps.Bus.Subscribe(described.Name, w.own(func(event.Event) { w.isFull() })))
+		}
 	}
 	return func() {
 		for _, end := range slices.Backward(ends) {
@@ -43,18 +48,25 @@ func (w *Worker) own(to func(event.Event)) func(event.Event) {
 	}
 }
 
-// limitMemory ends the worker before it uses too much memory. It looks whenever no job is
-// in the middle: before and after each, and when there is nothing to do.
-func (w *Worker) limitMemory(e event.Event) {
-	switch e.Type {
-	case eventBeforeExecute.Name(), eventWork.Name(), eventIOWait.Name():
-	default:
-		return
-	}
+// looksAtMemory reports whether at an event of the type it is looked whether the worker is
+// to end because of its memory: whenever no job is in the middle, before and after each, and
+// when there is nothing to do.
+func looksAtMemory(typ string) bool {
+	return typ == eventBeforeExecute.Name() || typ == eventWork.Name() || typ == eventIOWait.Name()
+}
+
+// isFull reports whether the worker uses so much memory that it is to end, and has it end.
+func (w *Worker) isFull() bool {
 	limit := w.cfg.MemoryLimit.Bytes()
-	if used := w.memory.used(); float64(used)*nearly >= float64(limit) {
-		w.leave(fmt.Errorf("it uses %.1f MB of its memory_limit of %.1f MB", megabytes(used), megabytes(limit)))
+	if limit == 0 {
+		return false
 	}
+	used := w.memory.used()
+	if float64(used)*nearly < float64(limit) {
+		return false
+	}
+	w.leave(fmt.Errorf("it uses %.1f MB of its memory_limit of %.1f MB", megabytes(used), megabytes(limit)))
+	return true
 }
 
 func megabytes(n int64) float64 { return float64(n) / (1 << 20) }
