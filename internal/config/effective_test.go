@@ -64,7 +64,7 @@ servers = ["queue", "[::1]:5", "unix:/run/gearman.sock"]
 answer_timeout = 1
 [tasks]
 lease = "90s"
-backoff = {initial = "1s"}
+retry = {initial = "1s"}
 unknown_types = "accept"
 [serve]
 listen = "unix:/run/procops.sock"
@@ -224,9 +224,12 @@ stop_grace = "30s"
 keep = "720h"
 unknown_types = "refuse"
 
-[tasks.backoff]
+[tasks.retry]
+policy = "exponential"
 initial = "10s"
+factor = 2.0
 max = "1h"
+jitter = 0.1
 
 [serve]
 listen = "127.0.0.1:8580"

@@ -107,6 +107,11 @@ func typeSchema(t reflect.Type) object {
 		return object{"anyOf": []object{{"type": "string"}, {"type": "array", "items": object{"type": "string"}}}}
 	case encoding.TextUnmarshaler:
 		return object{"type": "string"}
+	case interface {
+		UnmarshalString(text string) error
+		UnmarshalList(list []any) error
+	}:
+		return object{"anyOf": []object{{"type": "string"}, {"type": "array"}, structSchema(t)}}
 	case interface{ UnmarshalString(string) error }:
 		return object{"anyOf": []object{{"type": "string"}, structSchema(t)}}
 	default:

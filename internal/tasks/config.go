@@ -23,7 +23,7 @@ type Config struct {
 	TimeLimit   unit.Duration           `toml:"time_limit" default:"10m" doc:"how long a task may run whose type has no time_limit of its own; 0: no limit"`
 	MaxAttempts int                     `toml:"max_attempts" default:"3" min:"1" doc:"how often a task may fail before it is given up; a worker that dies does not count"`
 	MaxCrashes  int                     `toml:"max_crashes" default:"3" min:"1" doc:"how many workers may die while they run a task before it is given up"`
-	Backoff     Backoff                 `toml:"backoff" doc:"time between a failure and the next attempt"`
+	Retry       Retry                   `toml:"retry" doc:"time between a failure and the next attempt: a table, a policy (exponential or fixed) or a list of durations"`
 	Lease       unit.Duration           `toml:"lease" default:"30s" min:"1s" doc:"a task whose worker has died comes back after this; a living worker extends it all the time"`
 	StopGrace   unit.Duration           `toml:"stop_grace" default:"30s" doc:"how long a worker that is to stop lets its tasks run on before it ends them and gives them back"`
 	Keep        unit.Duration           `toml:"keep" default:"30d" doc:"done tasks are forgotten after this; 0: never"`
@@ -42,30 +42,9 @@ type Type struct {
 	Coprocess   runner.Config    `toml:"coprocess" doc:"how the co-processes are kept; a worker process has its own, and runs at most so many tasks of this type at once as there may be of them"`
 	Stop        launch.Stop      `toml:"stop" doc:"how to stop a task"`
 	TimeLimit   *unit.Duration   `toml:"time_limit" doc:"how long a task may run; default: time_limit of [tasks]"`
-	MaxAttempts int              `toml:"max_attempts" min:"1" doc:"how often a task may fail before it is given up; default: max_attempts of [tasks]"`
+	MaxAttempts int              `toml:"max_attempts" min:"1" doc:"how often a task may fail before it is given up; default: one more than retry has delays here, otherwise max_attempts of [tasks]"`
+	Retry       *Retry           `toml:"retry" doc:"time between a failure and the next attempt: a table, a policy or a list of durations; default: retry of [tasks]"`
 	Params      map[string]Param `toml:"params" doc:"a parameter, or its type alone; a type that declares none takes any"`
-}
-
-// Backoff is the time until the next attempt. It doubles with each failure, and up
-// to a tenth is added by chance, so that tasks that failed together do not come
-// back together.
-type Backoff struct {
-	Initial unit.Duration `toml:"initial" default:"10s" doc:"after the first failure; doubles with each further one"`
-	Max     unit.Duration `toml:"max" default:"1h" doc:"the longest"`
-}
-
-// delay returns the time to wait after so many failures, from 1; chance is from 0
-// to 1.
-func (b Backoff) delay(failures int, chance float64) time.Duration {
-	d := min(b.Initial.Std(), b.Max.Std())
-	for range failures - 1 {
-		if d >= b.Max.Std()/2 {
-			d = b.Max.Std()
-			break
-		}
-		d *= 2
-	}
-	return d + time.Duration(chance*float64(d/10))
 }
 
 // Unknown says what becomes of a push of a type that is not declared.
@@ -89,9 +68,7 @@ func (u *Unknown) UnmarshalText(text []byte) error {
 
 // Check reports what is wrong with the section; path is relative to it.
 func (c Config) Check(report func(err error, path ...string)) {
-	if c.Backoff.Initial > c.Backoff.Max {
-		report(fmt.Errorf("initial (%s) is longer than max (%s)", c.Backoff.Initial, c.Backoff.Max), "backoff", "initial")
-	}
+	c.Retry.check(func(err error, path ...string) { report(err, append([]string{"retry"}, path...)...) })
 	c.checkBrokers(report)
 	c.checkClasses(report)
 	for _, name := range slices.Sorted(maps.Keys(c.Meta)) {
@@ -110,6 +87,11 @@ func (c Config) Check(report func(err error, path ...string)) {
 		t.Coprocess.Check(func(err error, path ...string) {
 			report(err, append([]string{"type", typ, "coprocess"}, path...)...)
 		})
+		if t.Retry != nil {
+			t.Retry.check(func(err error, path ...string) {
+				report(err, append([]string{"type", typ, "retry"}, path...)...)
+			})
+		}
 	}
 }
 
@@ -152,12 +134,4 @@ func (c Config) timeLimit(t Type, own time.Duration) time.Duration {
 	default:
 		return c.TimeLimit.Std()
 	}
-}
-
-// maxAttempts returns how often a task of type t may fail.
-func (c Config) maxAttempts(t Type) int {
-	if t.MaxAttempts > 0 {
-		return t.MaxAttempts
-	}
-	return max(1, c.MaxAttempts)
 }

@@ -21,11 +21,11 @@ type startData struct {
 type endData struct {
 	Type    string  `json:"type" doc:"type of the task"`
 	Attempt int     `json:"attempt" doc:"number of the attempt, from 1"`
-	Result  Result  `json:"result" doc:"success, warning, error, unknown or timeout"`
+	Result  Result  `json:"result" doc:"success, warning, error, unknown, timeout or retry"`
 	Code    int     `json:"code" doc:"exit code as a shell has it: 128 + n for signal n"`
 	Seconds float64 `json:"seconds" doc:"how long it ran"`
 	Message string  `json:"message,omitempty" doc:"why it was not a success, for people"`
-	RetryAt string  `json:"retry_at,omitempty" doc:"of a failure: when it is tried again, as in RFC 3339"`
+	RetryAt string  `json:"retry_at,omitempty" doc:"unless it has ended well or was given up: when it is tried again, as in RFC 3339"`
 }
 
 // deadData says why a task was given up.
@@ -51,6 +51,7 @@ var (
 	eventStarted   = event.Define[startData]("tasks.task.started", "A worker has begun to run a task.")
 	eventCompleted = event.Define[endData]("tasks.task.completed", "A task has ended well.")
 	eventFailed    = event.Define[endData]("tasks.task.failed", "A run of a task has failed.")
+	eventPostponed = event.Define[endData]("tasks.task.postponed", "A run of a task has asked to be tried again later (exit code 75); that is no failed attempt.")
 	eventDead      = event.Define[deadData]("tasks.task.dead", "A task was given up: it has failed too often, or too many workers have died of it.")
 	eventReleased  = event.Define[releaseData]("tasks.task.released", "A worker that stops has given a task back before it was done.")
 	eventRequeued  = event.Define[handData]("tasks.task.requeued", "A dead task was given back to the queue; its counts begin anew.")
@@ -61,7 +62,7 @@ var (
 func Events() []event.Description {
 	return []event.Description{
 		eventPushed.Describe(), eventStarted.Describe(), eventCompleted.Describe(),
-		eventFailed.Describe(), eventDead.Describe(), eventReleased.Describe(),
+		eventFailed.Describe(), eventPostponed.Describe(), eventDead.Describe(), eventReleased.Describe(),
 		eventRequeued.Describe(), eventDeleted.Describe(),
 	}
 }

@@ -59,7 +59,7 @@ func TestResultsOfCoprocesses(t *testing.T) {
 	for each, want := range map[string]string{
 		result(`,"outcome":"warning","message":"look"`): `done warning 0/0 2 look`,
 		result(`,"outcome":"error","message":"bad"`):    `dead error 1/0 1 bad`,
-		result(`,"outcome":"retry"`):                    `dead error 1/0 75 its outcome is "retry"`,
+		result(`,"outcome":"retry"`):                    `retrying retry 0/0 75 its outcome is "retry"`,
 		`exit 4`:                                        `dead error 1/0 4 its co-process has ended before it had answered: 4 Unknown error`,
 		`kill -KILL $$`:                                 `dead unknown 1/0 137 its co-process has ended before it had answered: 137 Kill (end at once)`,
 		`say nonsense; sleep 100`:                       `dead error 1/0 143 its co-process has written "nonsense": it is no JSON object`,

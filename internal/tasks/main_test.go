@@ -72,8 +72,8 @@ func (w *world) defaults(cfg Config) Config {
 		}
 	}
 	short(&cfg.Lease, time.Minute)
-	short(&cfg.Backoff.Initial, time.Millisecond)
-	short(&cfg.Backoff.Max, time.Millisecond)
+	short(&cfg.Retry.Initial, time.Millisecond)
+	short(&cfg.Retry.Max, time.Millisecond)
 	short(&cfg.StopGrace, deadline)
 	cfg.Workers, cfg.MaxAttempts, cfg.MaxCrashes = max(cfg.Workers, 1), max(cfg.MaxAttempts, 1), max(cfg.MaxCrashes, 1)
 	for name, typ := range cfg.Types {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"procops/internal/fault"
-	"procops/internal/unit"
 )
 
 func mailConfig() Config {
@@ -106,21 +105,6 @@ func TestParseParam(t *testing.T) {
 		if got, err := mailConfig().ParseParam("mail.send", c[0], c[1]); err == nil || !strings.Contains(err.Error(), `parameter "`+c[0]+`"`) {
 			t.Errorf("%s=%s is %s, %v", c[0], c[1], got, err)
 		}
-	}
-}
-
-func TestBackoff(t *testing.T) {
-	b := Backoff{Initial: unit.Duration(10 * time.Second), Max: unit.Duration(time.Minute)}
-	for failures, want := range map[int]time.Duration{1: 10 * time.Second, 2: 20 * time.Second, 3: 40 * time.Second, 4: time.Minute, 5000: time.Minute} {
-		if got := b.delay(failures, 0); got != want {
-			t.Errorf("after %d failures: %s, want %s", failures, got, want)
-		}
-	}
-	if got := b.delay(1, 1); got != 11*time.Second {
-		t.Errorf("with the longest jitter: %s", got)
-	}
-	if got := (Backoff{}).delay(3, 1); got != 0 {
-		t.Errorf("without a backoff: %s", got)
 	}
 }
 

@@ -33,8 +33,8 @@ func (q *Queue) start(ctx context.Context, l *broker.Lease, r *Record) (state St
 	return state, err
 }
 
-// end records how a run has ended: by TriggerComplete, TriggerRetry or
-// TriggerGiveUp.
+// end records how a run has ended: by TriggerComplete, TriggerRetry, TriggerPostpone
+// or TriggerGiveUp.
 func (q *Queue) end(ctx context.Context, l *broker.Lease, r Record, t Trigger) error {
 	var to State
 	err := q.store.Update(ctx, func(tx *store.Tx) error {
@@ -54,10 +54,14 @@ func (q *Queue) end(ctx context.Context, l *broker.Lease, r Record, t Trigger) e
 			tx.Emit(eventCompleted.New(r.ID, data))
 			return errors.Join(saveEnd(tx, &r), q.forget(tx))
 		}
-		if t == TriggerRetry {
+		if t != TriggerGiveUp {
 			data.RetryAt = stamp(r.RunAt)
 		}
-		tx.Emit(eventFailed.New(r.ID, data))
+		if t == TriggerPostpone {
+			tx.Emit(eventPostponed.New(r.ID, data))
+		} else {
+			tx.Emit(eventFailed.New(r.ID, data))
+		}
 		if t == TriggerGiveUp {
 			tx.Emit(eventDead.New(r.ID, deadData{Type: r.Type, Attempts: r.Attempts, Crashes: r.Crashes, Message: r.Run.Message}))
 		}
@@ -69,8 +73,8 @@ func (q *Queue) end(ctx context.Context, l *broker.Lease, r Record, t Trigger) e
 	r.State = to
 	q.meta.tell(r)
 	switch t {
-	case TriggerRetry:
-		return q.broker.Nack(ctx, *l, broker.Again{At: r.RunAt, Failed: true})
+	case TriggerRetry, TriggerPostpone:
+		return q.broker.Nack(ctx, *l, broker.Again{At: r.RunAt, Failed: t == TriggerRetry})
 	case TriggerGiveUp:
 		return q.broker.Bury(ctx, *l)
 	default:

@@ -3,7 +3,6 @@ package tasks
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"strconv"
 	"time"
 
@@ -92,14 +91,20 @@ func (w *worker) settle(l *broker.Lease, typ Type, r Record) runEnd {
 		w.persist(l, "complete", func(ctx context.Context) error { return w.q.end(ctx, l, r, TriggerComplete) })
 		return runCompleted
 	}
-	r.Attempts = l.Attempts + 1
 	trigger := TriggerGiveUp
-	if most := w.q.cfg.maxAttempts(typ); r.Attempts < most {
-		trigger = TriggerRetry
-		r.RunAt = time.Now().Add(w.q.cfg.Backoff.delay(r.Attempts, rand.Float64())) //nolint:gosec // no secret depends on it
+	failures := l.Attempts + 1
+	switch most := w.q.cfg.maxAttempts(typ); {
+	case r.Run.Result == ResultRetry:
+		trigger = TriggerPostpone
+	case failures < most:
+		trigger, r.Attempts = TriggerRetry, failures
+	default:
+		r.Attempts = failures
+		log.Error().Str("reason", r.Run.Message).Int("attempts", failures).Msg("task failed and given up")
+	}
+	if trigger != TriggerGiveUp {
+		r.RunAt = time.Now().Add(w.q.cfg.retry(typ).delay(failures))
 		log.Warn().Str("reason", r.Run.Message).Time("retry_at", r.RunAt).Msg("task failed")
-	} else {
-		log.Error().Str("reason", r.Run.Message).Int("attempts", r.Attempts).Msg("task failed and given up")
 	}
 	w.persist(l, "report", func(ctx context.Context) error { return w.q.end(ctx, l, r, trigger) })
 	return runFailed

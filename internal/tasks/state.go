@@ -43,6 +43,7 @@ const (
 	TriggerStart    Trigger = "start"    // a worker has claimed it and is about to run it
 	TriggerComplete Trigger = "complete" // the run has ended well
 	TriggerRetry    Trigger = "retry"    // the run has failed, and there will be another
+	TriggerPostpone Trigger = "postpone" // the run wants to be tried again later
 	TriggerGiveUp   Trigger = "give-up"  // the run has failed for good, or too many workers have died of it
 	TriggerRelease  Trigger = "release"  // the worker stops and gives it back
 	TriggerRequeue  Trigger = "requeue"  // somebody gives it another life
@@ -51,7 +52,7 @@ const (
 
 // Triggers lists all triggers in the order of docs/states.md.
 func Triggers() []Trigger {
-	return []Trigger{TriggerStart, TriggerComplete, TriggerRetry, TriggerGiveUp, TriggerRelease, TriggerRequeue, TriggerCancel}
+	return []Trigger{TriggerStart, TriggerComplete, TriggerRetry, TriggerPostpone, TriggerGiveUp, TriggerRelease, TriggerRequeue, TriggerCancel}
 }
 
 // machine is total: a row for each state, a column for each trigger, in the orders
@@ -63,13 +64,13 @@ func machine() states.Table[State, Trigger] {
 	return states.Table[State, Trigger]{
 		States: States(), Triggers: Triggers(),
 		Next: [][]State{
-			//            start         complete      retry          give-up       release       requeue       cancel
-			/* pending */ {StateRunning, states.Never, states.Never, StateDead, states.Stay, states.Stay, StateCancelled},
-			/* running */ {states.Stay, StateDone, StateRetrying, StateDead, StatePending, StatePending, StateCancelled},
-			/* retrying*/ {StateRunning, states.Never, states.Stay, StateDead, states.Stay, StatePending, StateCancelled},
-			/* done    */ {states.Stay, states.Stay, states.Never, states.Stay, states.Stay, states.Stay, states.Stay},
-			/* dead    */ {states.Stay, states.Never, states.Never, states.Stay, states.Stay, StatePending, states.Stay},
-			/* cancel. */ {states.Stay, states.Stay, states.Stay, states.Stay, states.Stay, states.Stay, states.Stay},
+			//            start         complete      retry          postpone       give-up       release       requeue       cancel
+			/* pending */ {StateRunning, states.Never, states.Never, states.Never, StateDead, states.Stay, states.Stay, StateCancelled},
+			/* running */ {states.Stay, StateDone, StateRetrying, StateRetrying, StateDead, StatePending, StatePending, StateCancelled},
+			/* retrying*/ {StateRunning, states.Never, states.Stay, states.Stay, StateDead, states.Stay, StatePending, StateCancelled},
+			/* done    */ {states.Stay, states.Stay, states.Never, states.Never, states.Stay, states.Stay, states.Stay, states.Stay},
+			/* dead    */ {states.Stay, states.Never, states.Never, states.Never, states.Stay, states.Stay, StatePending, states.Stay},
+			/* cancel. */ {states.Stay, states.Stay, states.Stay, states.Stay, states.Stay, states.Stay, states.Stay, states.Stay},
 		},
 	}
 }
@@ -88,12 +89,18 @@ const (
 	ResultError   Result = "error"
 	ResultUnknown Result = "unknown" // a signal ended it, or its worker died: nobody knows how far it got
 	ResultTimeout Result = "timeout" // it took longer than its time limit
+	ResultRetry   Result = "retry"   // it wants to be tried again later
 )
 
 // Code returns leptir's number for the result (retC), 0 before there is one.
-func (r Result) Code() int { return max(0, slices.Index(results(), r)) }
+func (r Result) Code() int {
+	if r == ResultRetry {
+		r = ResultError // leptir has none
+	}
+	return max(0, slices.Index(results(), r))
+}
 
-// results lists all results; the place of each is its code.
+// results lists all results that leptir has; the place of each is its code.
 func results() []Result {
 	return []Result{"", ResultSuccess, ResultWarning, ResultError, ResultUnknown, ResultTimeout}
 }
@@ -117,7 +124,9 @@ func resultOf(o runner.Outcome) Result {
 		return ResultTimeout
 	case runner.Unknown, runner.Cancelled:
 		return ResultUnknown
-	case runner.Retry, runner.Failed:
+	case runner.Retry:
+		return ResultRetry
+	case runner.Failed:
 		return ResultError
 	default:
 		return ResultError

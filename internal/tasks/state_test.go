@@ -51,7 +51,7 @@ func TestTransitionRefusesUnknown(t *testing.T) {
 // TestResults: the codes are leptir's.
 func TestResults(t *testing.T) {
 	for outcome, want := range map[runner.Outcome]string{
-		runner.Success: "success 1", runner.Warning: "warning 2", runner.Failed: "error 3", runner.Retry: "error 3",
+		runner.Success: "success 1", runner.Warning: "warning 2", runner.Failed: "error 3", runner.Retry: "retry 3",
 		runner.Unknown: "unknown 4", runner.TimedOut: "timeout 5", runner.Stop: "success 1",
 	} {
 		r := resultOf(outcome)

@@ -50,7 +50,6 @@ func TestResultsOfRuns(t *testing.T) {
 		"exit 0":                       "done success 0/0 0",
 		"exit 2":                       "done warning 0/0 2",
 		"exit 3":                       "dead error 1/0 3",
-		"exit 75":                      "dead error 1/0 75",
 		"kill -KILL $$":                "dead unknown 1/0 137",
 		"exec /nowhere":                "dead error 1/0 127",
 		"head -c 300000 /dev/zero; :":  "done success 0/0 0",

@@ -203,6 +203,8 @@ func (b *binder) structure(v reflect.Value, raw any, at place) {
 	short, hasShort := reflect.TypeAssert[interface{ UnmarshalString(string) error }](v.Addr())
 	table, isTable := raw.(map[string]any)
 	text, isText := raw.(string)
+	list, isList := raw.([]any)
+	byList, hasList := reflect.TypeAssert[interface{ UnmarshalList([]any) error }](v.Addr())
 	switch {
 	case isTable:
 		b.table(v, table, at)
@@ -211,6 +213,13 @@ func (b *binder) structure(v reflect.Value, raw any, at place) {
 		if err := short.UnmarshalString(text); err != nil {
 			b.fail(at, err)
 		}
+	case isList && hasList:
+		b.table(v, nil, at)
+		if err := byList.UnmarshalList(list); err != nil {
+			b.fail(at, err)
+		}
+	case hasList:
+		b.fail(at, wrongType("a string, a list or a table", raw))
 	case hasShort:
 		b.fail(at, wrongType("a string or a table", raw))
 	default:

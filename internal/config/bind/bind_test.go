@@ -2,6 +2,7 @@ package bind_test
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -49,6 +50,12 @@ type inner struct {
 type entry struct {
 	Name  string `toml:"name" required:"true"`
 	Extra int    `toml:"extra" default:"7"`
+}
+
+// UnmarshalList reads it from a list.
+func (e *entry) UnmarshalList(list []any) error {
+	e.Name = fmt.Sprint(list...)
+	return nil
 }
 
 func (e *entry) UnmarshalString(text string) error {
@@ -137,7 +144,7 @@ words = "to be"
 env = {A = "1", "b.c" = ""}
 inner.must = "m"
 optional = {must = "o", delay = "1s"}
-entries = ["one", {name = "two", extra = 2}]
+entries = ["one", {name = "two", extra = 2}, ["1", "2"]]
 [named."a.b"]
 must = "x"
 [other]
@@ -151,7 +158,7 @@ must = "y"
 		Text: "y", Kind: "ODD", Level: "high", Count: 9, Share: 1, Wait: unit.Duration(90 * time.Second), Size: 1,
 		List: []string{}, None: []string{"n"}, Numbers: []int{5, -5}, Maybe: new(int), Words: &words{"to", "be"},
 		Env: map[string]string{"A": "1", "b.c": ""}, Inner: inner{"m", two}, Optional: &inner{"o", two / 2},
-		Entries: []entry{{"one", 7}, {"two", 2}},
+		Entries: []entry{{"one", 7}, {"two", 2}, {"12", 7}},
 		Named:   map[string]inner{"a.b": {"x", two}}, Others: map[string]inner{"other": {"y", two}},
 	}
 	if !reflect.DeepEqual(got, want) {
