@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"testing"
@@ -93,4 +94,22 @@ func answers(port int, ask, want string) bool {
 	}
 	got, err := bufio.NewReader(conn).ReadString('\n')
 	return err == nil && len(got) >= len(want) && got[:len(want)] == want
+}
+
+// SQSServer returns the command of a server that speaks the protocol of SQS and keeps its
+// messages in memory. It prints a line that begins with "serving" when it is ready.
+func SQSServer(tb testing.TB, port int) []string {
+	tb.Helper()
+	return []string{ServerProgram(tb, "sqs"), "-listen", Loopback(port)}
+}
+
+// SQSTypedServer returns the command of another one, which answers batches and errors as
+// SQS does.
+func SQSTypedServer(tb testing.TB, port int) []string {
+	tb.Helper()
+	dir := filepath.Join(ModuleRoot(), "integration", "servers", "sqs", "typed")
+	if !Exists(filepath.Join(dir, "node_modules", "local-aws-sqs")) {
+		tb.Fatalf("a test server is not installed; to install it: (cd %s && npm ci --ignore-scripts)", dir)
+	}
+	return []string{"node", filepath.Join(dir, "server.js"), strconv.Itoa(port)}
 }

@@ -10,6 +10,7 @@ import (
 	"procops/internal/tasks/broker/group"
 	"procops/internal/tasks/broker/redis"
 	"procops/internal/tasks/broker/sqlite"
+	"procops/internal/tasks/broker/sqs"
 )
 
 // brokers opens the brokers that the config has. None of them connects to anything yet.
@@ -38,7 +39,22 @@ func (a *App) openBroker(st *store.Store, cfg tasks.DeclaredBroker) (broker.Brok
 		}
 		a.teardown.add("the connections to Redis", func(context.Context) error { return b.Close() })
 		return b, nil
+	case cfg.Kind == tasks.KindSQS && cfg.Format == tasks.FormatProcops:
+		return a.openSQS(cfg)
 	default:
 		return nil, fault.New(fault.Usage, "this procops has none of kind %q with the format %q", cfg.Kind, cfg.Format)
 	}
+}
+
+// openSQS opens a queue of SQS.
+func (a *App) openSQS(cfg tasks.DeclaredBroker) (broker.Broker, error) {
+	b, err := sqs.New(sqs.Options{
+		Queue: cfg.Queue, Dead: cfg.Dead, Region: cfg.Region, Endpoint: cfg.Endpoint, Create: cfg.Create,
+		NoWait: len(a.Config.Tasks.Brokers()) > 1,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.teardown.add("the messages and connections of SQS", func(context.Context) error { return b.Close() })
+	return b, nil
 }

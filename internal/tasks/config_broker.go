@@ -54,8 +54,10 @@ type BrokerConfig struct {
 	Database   string        `toml:"database" doc:"mongodb: the database; default: procops"`
 	Collection string        `toml:"collection" doc:"mongodb: the collection; default: tasks"`
 	Queue      string        `toml:"queue" doc:"sqs: the name or the URL of the queue; default: procops"`
-	Region     string        `toml:"region" doc:"sqs: the region, such as eu-central-1; default: $AWS_REGION"`
-	Endpoint   string        `toml:"endpoint" doc:"sqs: the URL of the service, where that is not Amazon's own"`
+	Dead       string        `toml:"dead_queue" doc:"sqs: the name or the URL of the queue for tasks that are given up; default: that of the queue, with -dead at its end"`
+	Create     bool          `toml:"create" doc:"sqs: create the queues where they do not exist"`
+	Region     string        `toml:"region" doc:"sqs: the region, such as eu-central-1; default: that in the URL of the queue, else $AWS_REGION"`
+	Endpoint   string        `toml:"endpoint" doc:"sqs: the URL of the service, where that is not Amazon's own; default: $AWS_ENDPOINT_URL_SQS"`
 	CountCache unit.Duration `toml:"count_cache" default:"0.2s" doc:"how long what is known of the number of its tasks is good enough; 0: not at all"`
 	Timeout    unit.Duration `toml:"timeout" default:"10s" min:"1ms" doc:"a call that takes longer has failed"`
 }
@@ -77,15 +79,18 @@ func (b BrokerConfig) check(name string, report func(err error, path ...string))
 	}
 	of := map[string][]BrokerKind{
 		"url": {KindRedis, KindMongoDB}, "prefix": {KindRedis}, "key": {KindRedis}, "database": {KindMongoDB}, "collection": {KindMongoDB},
-		"queue": {KindSQS}, "region": {KindSQS}, "endpoint": {KindSQS},
+		"queue": {KindSQS}, "dead_queue": {KindSQS}, "region": {KindSQS}, "endpoint": {KindSQS},
 	}
 	for key, value := range map[string]string{
 		"url": b.URL, "prefix": b.Prefix, "key": b.Key, "database": b.Database, "collection": b.Collection,
-		"queue": b.Queue, "region": b.Region, "endpoint": b.Endpoint,
+		"queue": b.Queue, "dead_queue": b.Dead, "region": b.Region, "endpoint": b.Endpoint,
 	} {
 		if value != "" && !slices.Contains(of[key], kind) {
 			report(fmt.Errorf("it means nothing in a broker of kind %q", kind), "broker", name, key)
 		}
+	}
+	if b.Create && kind != KindSQS {
+		report(fmt.Errorf("it means nothing in a broker of kind %q", kind), "broker", name, "create")
 	}
 	switch {
 	case b.Format == FormatLeptir && kind == KindSQLite:

@@ -40,6 +40,7 @@ type Lease struct {
 	Message
 	Until  time.Time // the end of the lease, unless it is extended, by the clock of the broker
 	Broker string    // where it comes from, if there are several
+	Handle string    // what the broker calls this claim, where it has a name of its own
 }
 
 // State is where a message is in its broker.
