@@ -61,9 +61,9 @@ func TestServicesInTheTree(t *testing.T) {
 	}
 	id := strings.TrimSpace(s.Want(0, "tasks", "push", "mail").Stdout)
 	harness.Eventually(t, "the task is done", func() bool { return tasksOf(t, s)[id].Status == "done" })
-	says(t, s, "worker", "2 functions: 0 jobs running, 1 done, 0 failed")
-	says(t, s, "tasks", "0 tasks running, 1 done")
-	says(t, s, "worker.server", "0 jobs queued")
+	says(t, s, "worker", "2 functions; jobs: 0 running, 1 done, 0 failed")
+	says(t, s, "tasks", "tasks: 0 running, 1 done")
+	says(t, s, "worker.server", "jobs: 0 queued")
 	if r := s.Want(0, "supervise", "logs", "worker"); !strings.Contains(r.Stdout, "worker.functions.after_register") {
 		t.Error(r)
 	}
@@ -71,9 +71,9 @@ func TestServicesInTheTree(t *testing.T) {
 	// What is queued waits for the worker, and the server says so.
 	s.Want(0, "supervise", "stop", "worker")
 	s.Want(0, "worker", "submit", "rev", "later")
-	says(t, s, "worker.server", "1 jobs queued")
+	says(t, s, "worker.server", "jobs: 1 queued")
 	s.Want(0, "supervise", "start", "worker")
-	says(t, s, "worker.server", "0 jobs queued")
+	says(t, s, "worker.server", "jobs: 0 queued")
 
 	// A reload touches only the service whose section has changed.
 	before := statusOf(t, s)

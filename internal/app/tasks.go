@@ -63,7 +63,7 @@ func (a *App) WorkTasks(ctx context.Context, log zerolog.Logger, opt tasks.WorkO
 	now.Store(&tasks.Progress{})
 	m := a.tell(0, func() picture {
 		p := now.Load()
-		return picture{ready: p.Begun, text: fmt.Sprintf("%d tasks running, %d done, %d failed", p.Running, p.Completed, p.Failed)}
+		return picture{ready: p.Begun, text: fmt.Sprintf("tasks: %d running, %d done, %d failed", p.Running, p.Completed, p.Failed)}
 	})
 	defer m.end()
 	opt.Observe = func(p tasks.Progress) {

@@ -75,7 +75,7 @@ func (a *App) GearmanWorker(ctx context.Context, opt GearmanWorkerOptions) (work
 func functionsText(cfg gearman.Config) string {
 	names := cfg.FunctionNames()
 	if len(names) == 1 {
-		return names[0] + ": "
+		return names[0] + "; "
 	}
-	return fmt.Sprintf("%d functions: ", len(names))
+	return fmt.Sprintf("%d functions; ", len(names))
 }

@@ -112,7 +112,7 @@ func serverText(now server.Stats) string {
 		f := &now.Functions[i]
 		queued, scheduled, running = queued+f.Queued, scheduled+f.Scheduled, running+f.Running
 	}
-	text := fmt.Sprintf("%d connections, %d jobs queued, %d running", now.Open, queued, running)
+	text := fmt.Sprintf("connections: %d; jobs: %d queued, %d running", now.Open, queued, running)
 	if scheduled > 0 {
 		text += fmt.Sprintf(", %d scheduled", scheduled)
 	}

@@ -25,7 +25,7 @@ func (w *Worker) Status() Status {
 
 // Text says it in a line for people.
 func (s Status) Text() string {
-	text := fmt.Sprintf("%d jobs running, %d done, %d failed", s.Running, s.Done, s.Failed)
+	text := fmt.Sprintf("jobs: %d running, %d done, %d failed", s.Running, s.Done, s.Failed)
 	if s.Trouble != "" {
 		return "waits for a job server: " + s.Trouble + "; " + text
 	}
