@@ -33,7 +33,7 @@ func (w *worker) newHandler(name string, typ Type) *handler {
 	if typ.Mode == runner.ModeCoprocess {
 		h.most = max(1, typ.Coprocess.Size) // a task that waits for a free one would hold a lease meanwhile
 	}
-	h.runner = runner.New(runner.Options{
+	h.runner = w.deps.NewRunner(runner.Options{
 		Host: w.deps.Host, Mode: typ.Mode, Start: h.start, Ladder: typ.Stop.Ladder(), Hurry: w.opt.Hurry,
 		Coprocess: typ.Coprocess,
 		Observe:   func(n runner.Notice) { w.observe(name, n) },

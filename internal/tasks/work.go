@@ -10,6 +10,7 @@ import (
 
 	"procops/internal/fault"
 	"procops/internal/proc"
+	"procops/internal/runner"
 	"procops/internal/tasks/broker"
 )
 
@@ -26,6 +27,8 @@ type Deps struct {
 	Host *proc.Host
 	Env  []string // for handlers, beside the environment of procops
 	Log  zerolog.Logger
+	// NewRunner makes what runs the tasks of a type; nil: runner.New.
+	NewRunner func(runner.Options) runner.Runner
 }
 
 // WorkOptions say how to work.
@@ -53,6 +56,9 @@ type Report struct {
 // ctx ends nothing new is begun; what runs may go on for the time that the
 // configuration grants, and is then stopped and given back.
 func (q *Queue) Work(ctx context.Context, deps Deps, opt WorkOptions) (Report, error) {
+	if deps.NewRunner == nil {
+		deps.NewRunner = runner.New
+	}
 	w := &worker{
 		q: q, deps: deps, opt: opt, types: q.cfg.Runnable(), handlers: map[string]*handler{},
 		ended: make(chan ending), leases: leases{held: map[string]*held{}},

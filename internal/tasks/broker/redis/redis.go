@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -55,6 +56,26 @@ func New(o Options) (*Broker, error) {
 			read: redis.NewScript(scriptRead),
 		},
 	}, nil
+}
+
+// clearAtOnce is how many keys one call removes.
+const clearAtOnce = 1000
+
+// Clear removes all of the queue.
+func (b *Broker) Clear(ctx context.Context) error {
+	pattern := strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`).Replace(b.prefix) + ":*"
+	for cursor := uint64(0); ; {
+		keys, next, err := b.client.Scan(ctx, cursor, pattern, clearAtOnce).Result()
+		if err == nil && len(keys) > 0 {
+			err = b.client.Unlink(ctx, keys...).Err()
+		}
+		if err != nil {
+			return fmt.Errorf("cannot remove the queue: %w", err)
+		}
+		if cursor = next; cursor == 0 {
+			return nil
+		}
+	}
 }
 
 // Close closes the connections.
