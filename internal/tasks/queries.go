@@ -90,7 +90,7 @@ const forgetAtOnce = 20
 
 // queryForget finds what is done and old at the beginning of an index.
 const queryForget = `DELETE FROM tasks WHERE seq IN (
-	SELECT seq FROM tasks WHERE state = 'done' AND ended_at < ? ORDER BY ended_at LIMIT ?)`
+	SELECT seq FROM tasks INDEXED BY tasks_done WHERE state = 'done' AND ended_at < ? ORDER BY ended_at LIMIT ?)`
 
 // forget removes tasks that were done before a time.
 func forget(tx *store.Tx, before time.Time) error {
