@@ -64,6 +64,17 @@ func GearmanWorker(port int, function string, command ...string) []string {
 	return append([]string{"gearman", "-h", "127.0.0.1", "-p", strconv.Itoa(port), "-w", "-f", function, "--"}, command...)
 }
 
+// StartMongo starts a server that speaks the protocol of MongoDB in a sandbox, and waits
+// until it serves. Its data are in the directory of the sandbox, so that another one started
+// there has them.
+func StartMongo(s *Sandbox, port int) *Process {
+	s.tb.Helper()
+	command := MongoServer(s.tb, port, s.Dir)
+	p := s.StartProgram(command[0], command[1:]...)
+	p.WaitLine("^serving ")
+	return p
+}
+
 // MongoServer returns the command of a server that speaks the protocol of MongoDB and keeps
 // its data in a directory. It prints a line that begins with "serving" when it is ready.
 func MongoServer(tb testing.TB, port int, dir string) []string {

@@ -8,6 +8,7 @@ import (
 	"procops/internal/tasks"
 	"procops/internal/tasks/broker"
 	"procops/internal/tasks/broker/group"
+	"procops/internal/tasks/broker/mongo"
 	"procops/internal/tasks/broker/redis"
 	"procops/internal/tasks/broker/sqlite"
 	"procops/internal/tasks/broker/sqs"
@@ -39,6 +40,8 @@ func (a *App) openBroker(st *store.Store, cfg tasks.DeclaredBroker) (broker.Brok
 		}
 		a.teardown.add("the connections to Redis", func(context.Context) error { return b.Close() })
 		return b, nil
+	case cfg.Kind == tasks.KindMongoDB && cfg.Format == tasks.FormatProcops:
+		return a.openMongo(cfg)
 	case cfg.Kind == tasks.KindSQS && cfg.Format == tasks.FormatProcops:
 		return a.openSQS(cfg)
 	default:
@@ -56,5 +59,15 @@ func (a *App) openSQS(cfg tasks.DeclaredBroker) (broker.Broker, error) {
 		return nil, err
 	}
 	a.teardown.add("the messages and connections of SQS", func(context.Context) error { return b.Close() })
+	return b, nil
+}
+
+// openMongo opens a queue in MongoDB.
+func (a *App) openMongo(cfg tasks.DeclaredBroker) (broker.Broker, error) {
+	b, err := mongo.New(mongo.Options{URL: cfg.URL, Database: cfg.Database, Collection: cfg.Collection, Timeout: cfg.Timeout.Std()})
+	if err != nil {
+		return nil, err
+	}
+	a.teardown.add("the connections to MongoDB", func(context.Context) error { return b.Close() })
 	return b, nil
 }

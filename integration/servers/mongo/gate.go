@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -8,8 +9,8 @@ import (
 	"sync"
 )
 
-// gate passes messages of the MongoDB protocol on to a server, one request and its
-// reply at a time.
+// gate passes messages of the MongoDB protocol on to a server, one change and the reply to
+// it at a time.
 type gate struct {
 	to string // the address of the server
 	mu sync.Mutex
@@ -49,10 +50,14 @@ func (g *gate) pass(client net.Conn) {
 	}
 }
 
-// ask returns the reply to a request; nil for one that gets none.
+// ask returns the reply to a request; nil for one that gets none. Changes wait for each
+// other.
 func (g *gate) ask(server net.Conn, request []byte) ([]byte, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	switch command(request) {
+	case "insert", "update", "delete", "findAndModify":
+		g.mu.Lock()
+		defer g.mu.Unlock()
+	}
 	if _, err := server.Write(request); err != nil {
 		return nil, err
 	}
@@ -71,6 +76,18 @@ const (
 	moreToCome   = 1 << 1 // the sender wants no reply
 	maxLength    = 48_000_000 + headerLength
 )
+
+// command returns the name of the command in an OP_MSG. It is the first key of a document,
+// before which come the flags, the kind of the section, and the length of the document and
+// the type of the value.
+func command(request []byte) string {
+	const at = headerLength + 4 + 1 + 4 + 1
+	if len(request) < at || binary.LittleEndian.Uint32(request[12:]) != opMsg {
+		return ""
+	}
+	name, _, _ := bytes.Cut(request[at:], []byte{0})
+	return string(name)
+}
 
 func isSilent(request []byte) bool {
 	return len(request) >= headerLength+4 &&

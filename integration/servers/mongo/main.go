@@ -1,7 +1,7 @@
 // Command mongo is the server that the tests of the MongoDB broker talk to. MongoDB
 // itself is in no registry that the tests can reach; FerretDB speaks its protocol and
 // keeps its data in SQLite. What FerretDB lacks is that findAndModify is atomic, so the
-// clients reach it through a gate that lets one request and its reply pass at a time.
+// clients reach it through a gate that lets one change pass at a time.
 //
 // It is a module of its own, because nobody who builds procops is to download it.
 package main
@@ -35,10 +35,11 @@ func main() {
 // run serves until ctx ends.
 func run(ctx context.Context, listen, dir string) error {
 	server, err := ferretdb.New(&ferretdb.Config{
-		Listener:  ferretdb.ListenerConfig{TCP: "127.0.0.1:0"},
-		Logger:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
-		Handler:   "sqlite",
-		SQLiteURL: "file:" + dir + "/",
+		Listener: ferretdb.ListenerConfig{TCP: "127.0.0.1:0"},
+		Logger:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
+		Handler:  "sqlite",
+		// What is acknowledged is to survive the end of the server, not that of the machine.
+		SQLiteURL: "file:" + dir + "/?_pragma=synchronous(off)",
 	})
 	if err != nil {
 		return fmt.Errorf("cannot start FerretDB: %w", err)

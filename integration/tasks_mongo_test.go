@@ -1,0 +1,78 @@
+package integration
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+
+	"procops/integration/harness"
+)
+
+func mongoConfig(port int) string {
+	return fmt.Sprintf(`
+[tasks.broker.mongodb]
+url = "mongodb://%s/?serverSelectionTimeoutMS=1000"
+[tasks.type.greet]
+command = "cat >greeted; cat greeted"
+[tasks.type.slow]
+command = '''
+echo $$ $PROCOPS_TASK_CRASHES >> runs
+[ $PROCOPS_TASK_CRASHES = 1 ] || exec sleep 1000'''
+`, harness.Loopback(port))
+}
+
+// TestTasksInMongoDB: what one host pushes another one works off, with nothing between them
+// but MongoDB, also when a worker is killed, and when the server is away for a time.
+func TestTasksInMongoDB(t *testing.T) {
+	t.Parallel()
+	port := harness.FreePort(t)
+	mongo := harness.New(t)
+	server := harness.StartMongo(mongo, port)
+	config := "[tasks]\nlease = \"3s\"\n" + mongoConfig(port)
+	pusher, worker, other := harness.New(t), harness.New(t), harness.New(t)
+	for _, s := range []*harness.Sandbox{pusher, worker, other} {
+		s.Config(config)
+	}
+	id := strings.TrimSpace(pusher.Want(0, "tasks", "push", "greet", "--param", "to=ann").Stdout)
+	worker.Want(0, "tasks", "work", "--until-empty")
+	if got := worker.ReadFile("greeted"); got != `{"to":"ann"}` {
+		t.Errorf("the handler got %q", got)
+	}
+	if got := worker.Want(0, "tasks", "show", id).Stdout; !strings.Contains(got, "done") {
+		t.Errorf("%s", got)
+	}
+
+	slow := strings.TrimSpace(pusher.Want(0, "tasks", "push", "slow").Stdout)
+	killed := worker.Start("tasks", "work")
+	worker.WaitFile("runs")
+	killed.Signal(syscall.SIGKILL)
+	killed.Wait()
+	next := other.Start("tasks", "work")
+	if got := other.WaitFile("runs"); !strings.HasSuffix(got, " 1\n") {
+		t.Errorf("the task of a worker that was killed came as %q", got)
+	}
+	next.WaitLine("task done .*" + slow)
+
+	server.Signal(syscall.SIGKILL)
+	server.Wait()
+	next.WaitLine(`broker \\?"mongodb\\?": .* no server can be reached: ` + harness.Loopback(port) + ": .*connection refused")
+	if r := pusher.Procops("tasks", "push", "greet"); r.Code == 0 || !strings.Contains(r.Stderr, `broker "mongodb": cannot queue tasks: no server can be reached: `+harness.Loopback(port)) {
+		t.Errorf("nobody is there, and: %s", r)
+	}
+	harness.StartMongo(mongo, port)
+	last := strings.TrimSpace(pusher.Want(0, "tasks", "push", "greet").Stdout)
+	next.WaitLine("task done .*" + last)
+	next.Signal(syscall.SIGTERM)
+	next.WantExit(0)
+
+	pusher.Config(strings.Replace(config, "://", "://ann:secret@", 1))
+	r := pusher.Procops("tasks", "push", "greet")
+	if r.Code == 0 || !strings.Contains(r.Stderr, "the server refuses the login: ") || strings.Contains(r.Stderr, "secret") {
+		t.Errorf("who is not let in: %s", r)
+	}
+	pusher.Config(strings.Replace(config, "mongodb://", "http://", 1))
+	if r := pusher.Procops("tasks", "push", "greet"); r.Code != 2 || !strings.Contains(r.Stderr, "invalid URL of a MongoDB server: ") {
+		t.Errorf("an invalid URL: %s", r)
+	}
+}
