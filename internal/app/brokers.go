@@ -33,7 +33,14 @@ func (a *App) openBroker(st *store.Store, cfg tasks.DeclaredBroker) (broker.Brok
 	switch {
 	case cfg.Kind == tasks.KindSQLite:
 		return sqlite.New(st), nil
-	case cfg.Kind == tasks.KindRedis && cfg.Format == tasks.FormatProcops:
+	case cfg.Kind == tasks.KindRedis && cfg.Format == tasks.FormatLeptir:
+		b, err := redis.NewLeptir(redis.LeptirOptions{URL: cfg.URL, Key: cfg.Key, Classes: a.Config.Tasks.Classes()})
+		if err != nil {
+			return nil, err
+		}
+		a.teardown.add("the connections to Redis", func(context.Context) error { return b.Close() })
+		return b, nil
+	case cfg.Kind == tasks.KindRedis:
 		b, err := redis.New(redis.Options{URL: cfg.URL, Prefix: cfg.Prefix})
 		if err != nil {
 			return nil, err

@@ -86,7 +86,7 @@ func (q *Queue) PushAll(ctx context.Context, tasks []Task) (ids []string, err er
 			return nil, err
 		}
 		records[i] = newRecord(t, now)
-		records[i].ID = q.newID(t.Priority, now.Add(time.Duration(i)*time.Microsecond))
+		q.settleForm(&records[i], now.Add(time.Duration(i)*time.Microsecond))
 		if messages[i], err = records[i].message(); err != nil {
 			return nil, err
 		}
@@ -151,13 +151,18 @@ func newRecord(t Task, now time.Time) Record {
 	return r
 }
 
-// newID returns the id of a new task: as leptir makes them where it is queued as leptir's.
-// now must be another one for each task.
-func (q *Queue) newID(priority int, now time.Time) string {
-	if q.cfg.home(priority).Format == FormatLeptir {
-		return leptir.NewID(os.Getpid(), now, chance.Float64()) //nolint:gosec // no secret depends on it
+// settleForm gives a new task its id and its time in the form in which the broker has them that
+// it is going to: leptir makes ids in its own way and counts in seconds. now must be another
+// one for each task.
+func (q *Queue) settleForm(r *Record, now time.Time) {
+	if q.cfg.home(r.Priority).Format != FormatLeptir {
+		r.ID = newULID(now)
+		return
 	}
-	return newULID(now)
+	r.ID = leptir.NewID(os.Getpid(), now, chance.Float64()) //nolint:gosec // no secret depends on it
+	if r.RunAt.After(r.Pushed) && r.RunAt.Nanosecond() > 0 {
+		r.RunAt = r.RunAt.Truncate(time.Second).Add(time.Second)
+	}
 }
 
 // newULID returns a new id: a ULID (https://github.com/ulid/spec), which sorts by

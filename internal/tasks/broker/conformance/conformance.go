@@ -33,6 +33,10 @@ type Bench struct {
 	Lacks   Lacks
 	Step    time.Duration // what the checks let pass at a time, leases are two of them; 0: 200 ms
 	MaxBody int           // how large the body of a message may be; 0: 1 MB at least
+
+	// Body returns a body that the format of the broker has a place for, another one for each
+	// seed; nil: any bytes are one.
+	Body func(seed string) []byte
 }
 
 // Lacks says what a broker cannot promise, because its server cannot do it. The zero value
@@ -102,7 +106,15 @@ func (c check) must(err error) {
 
 // message returns a message that is ready.
 func (c check) message(id string) broker.Message {
-	return broker.Message{ID: id, Type: "a", RunAt: c.Now(), Body: []byte(id)}
+	return broker.Message{ID: id, Type: "a", RunAt: c.Now(), Body: c.body(id)}
+}
+
+// body returns the body of a message.
+func (c check) body(seed string) []byte {
+	if c.Body == nil {
+		return []byte(seed)
+	}
+	return c.Body(seed)
 }
 
 // push queues messages of these IDs, in this order.
@@ -195,13 +207,17 @@ func ids(leases []broker.Lease) string {
 func order(tb TB, bench Bench) {
 	c := check{tb, bench}
 	now := c.Now()
-	c.pushAll(
-		broker.Message{ID: "late", Type: "a", Priority: 1, RunAt: now},
-		broker.Message{ID: "later", Type: "b", Priority: 1, RunAt: now},
-		broker.Message{ID: "early", Type: "b", Priority: 1, RunAt: now.Add(-time.Second)},
-		broker.Message{ID: "urgent", Type: "a", Priority: -1, RunAt: now},
-		broker.Message{ID: "normal", Type: "b", RunAt: now},
-	)
+	messages := []broker.Message{
+		{ID: "late", Type: "a", Priority: 1, RunAt: now},
+		{ID: "later", Type: "b", Priority: 1, RunAt: now},
+		{ID: "early", Type: "b", Priority: 1, RunAt: now.Add(-time.Second)},
+		{ID: "urgent", Type: "a", Priority: -1, RunAt: now},
+		{ID: "normal", Type: "b", RunAt: now},
+	}
+	for i := range messages {
+		messages[i].Body = c.body("")
+	}
+	c.pushAll(messages...)
 	leases, want := c.claimFrom(c.Broker, 10, "a", "b"), "urgent normal early late later"
 	if c.Lacks.Order {
 		slices.SortFunc(leases, func(x, y broker.Lease) int { return strings.Compare(x.ID, y.ID) })
@@ -368,7 +384,7 @@ func givenBack(tb TB, bench Bench) {
 	c.want(c.claim(1), "")
 	c.wantLost(l)
 	c.Pass(c.step())
-	if l := c.one(); l.Attempts != 1 || l.Crashes != 0 || string(l.Body) != "x" {
+	if l := c.one(); l.Attempts != 1 || l.Crashes != 0 || !bytes.Equal(l.Body, c.body("x")) {
 		c.Errorf("after a failure: %+v", l)
 	}
 }
@@ -421,7 +437,12 @@ func bodies(tb TB, bench Bench) {
 	for i := range every {
 		every[i] = byte(i)
 	}
-	for _, body := range [][]byte{nil, every, []byte("{}"), []byte(strings.Repeat("\x00ä", 300_000))} {
+	large := strings.Repeat("\x00ä", 300_000)
+	all := [][]byte{nil, every, []byte("{}"), []byte(large)}
+	if c.Body != nil {
+		all = [][]byte{c.Body(""), c.Body(large)}
+	}
+	for _, body := range all {
 		if c.MaxBody > 0 {
 			body = body[:min(len(body), c.MaxBody)]
 		}

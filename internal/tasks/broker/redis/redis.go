@@ -152,8 +152,7 @@ func readMessage(row any) (m broker.Message, more string, err error) {
 
 // Extend makes leases end so long from now.
 func (b *Broker) Extend(ctx context.Context, leases []broker.Lease, by time.Duration) (lost []broker.Lease, err error) {
-	lost, err = b.each(ctx, b.scripts.extend, leases, by.Microseconds())
-	if err != nil {
+	if lost, err = each(ctx, b.run, b.scripts.extend, leases, by.Microseconds()); err != nil {
 		return nil, fmt.Errorf("cannot extend the leases of tasks: %w", err)
 	}
 	return lost, nil
@@ -161,19 +160,21 @@ func (b *Broker) Extend(ctx context.Context, leases []broker.Lease, by time.Dura
 
 // Ack removes messages.
 func (b *Broker) Ack(ctx context.Context, leases []broker.Lease) (lost []broker.Lease, err error) {
-	lost, err = b.each(ctx, b.scripts.ack, leases)
-	if err != nil {
+	if lost, err = each(ctx, b.run, b.scripts.ack, leases); err != nil {
 		return nil, fmt.Errorf("cannot remove tasks: %w", err)
 	}
 	return lost, nil
 }
 
-// each runs a script for leases. It returns the places of those that are lost, from 1.
-func (b *Broker) each(ctx context.Context, s *redis.Script, leases []broker.Lease, args ...any) (lost []broker.Lease, err error) {
+// runner runs a script of a queue.
+type runner func(ctx context.Context, s *redis.Script, args ...any) *redis.Cmd
+
+// each runs a script for leases, which returns the places of those that are lost, from 1.
+func each(ctx context.Context, run runner, s *redis.Script, leases []broker.Lease, args ...any) (lost []broker.Lease, err error) {
 	for i := range leases {
 		args = append(args, leases[i].ID, leases[i].Number)
 	}
-	places, err := b.run(ctx, s, args...).Int64Slice()
+	places, err := run(ctx, s, args...).Int64Slice()
 	if err != nil {
 		return nil, err
 	}
@@ -192,16 +193,16 @@ func (b *Broker) Nack(ctx context.Context, l broker.Lease, again broker.Again) e
 	if !again.At.IsZero() {
 		at = strconv.FormatInt(again.At.UnixMicro(), 10)
 	}
-	return b.settle(ctx, b.scripts.nack, "give back", l, at, flag(again.Failed), flag(again.Fresh))
+	return settle(ctx, b.run, b.scripts.nack, "give back", l, at, flag(again.Failed), flag(again.Fresh))
 }
 
 // Bury puts a message aside.
 func (b *Broker) Bury(ctx context.Context, l broker.Lease) error {
-	return b.settle(ctx, b.scripts.bury, "bury", l)
+	return settle(ctx, b.run, b.scripts.bury, "bury", l)
 }
 
-func (b *Broker) settle(ctx context.Context, s *redis.Script, what string, l broker.Lease, more ...any) error {
-	held, err := b.run(ctx, s, append([]any{l.ID, l.Number}, more...)...).Int()
+func settle(ctx context.Context, run runner, s *redis.Script, what string, l broker.Lease, more ...any) error {
+	held, err := run(ctx, s, append([]any{l.ID, l.Number}, more...)...).Int()
 	switch {
 	case err != nil:
 		return fmt.Errorf("cannot %s task %q: %w", what, l.ID, err)
