@@ -72,7 +72,7 @@ func (a *App) WorkTasks(ctx context.Context, log zerolog.Logger, opt tasks.WorkO
 	}
 	// While there is the log in which they tell what they could not write.
 	defer func() { err = errors.Join(err, a.closeMeta()) }()
-	return queue.Work(ctx, tasks.Deps{Host: host, Env: a.childEnv(), Log: log}, opt)
+	return queue.Work(ctx, tasks.Deps{Host: host, Env: a.childEnv(), Bus: a.Bus, Log: log}, opt)
 }
 
 // metaPatience is how long a worker that ends waits for its meta stores.

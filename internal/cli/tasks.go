@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -174,7 +177,13 @@ func printTask(io IO, r *tasks.Record, clock clock) error {
 		row("took", r.Run.Duration.Round(time.Millisecond).String())
 		row("exit code", fmt.Sprint(r.Run.Code))
 	}
+	if p := r.Run.Progress; p != nil {
+		row("progress", progressText(p))
+	}
 	if err := t.flush(); err != nil {
+		return err
+	}
+	if err := printAccount(io, &r.Run.Account, clock); err != nil {
 		return err
 	}
 	for _, text := range []struct{ title, text string }{{"response", string(r.Run.Response)}, {"diagnostics", r.Run.Diagnostics}} {
@@ -182,6 +191,48 @@ func printTask(io IO, r *tasks.Record, clock clock) error {
 			continue
 		}
 		if _, err := fmt.Fprintf(io.Stdout, "\n%s:\n%s\n", text.title, strings.TrimRight(text.text, "\n")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// progressText is progress in a few words, such as "3 of 10 (30%) crop".
+func progressText(p *tasks.RunProgress) string {
+	var words []string
+	switch {
+	case p.Total == 100:
+		words = append(words, strconv.FormatFloat(p.Percent, 'f', -1, 64)+"%")
+	case p.Total > 0:
+		words = append(words, fmt.Sprintf("%d of %d (%.0f%%)", p.Done, p.Total, p.Percent))
+	}
+	if p.Message != "" {
+		words = append(words, p.Message)
+	}
+	return strings.Join(words, " ")
+}
+
+// printAccount prints what the handler has told.
+func printAccount(io IO, a *tasks.Account, clock clock) error {
+	t := newTable(io.Stdout, "state", "since")
+	for _, s := range a.Flow {
+		t.row(s.State, clock.format(s.Time))
+	}
+	m := newTable(io.Stdout, "meta", "value")
+	for _, name := range slices.Sorted(maps.Keys(a.Meta)) {
+		m.row(name, string(a.Meta[name]))
+	}
+	for _, part := range []struct {
+		there bool
+		table table
+	}{{len(a.Flow) > 0, t}, {len(a.Meta) > 0, m}} {
+		if !part.there {
+			continue
+		}
+		if _, err := fmt.Fprintln(io.Stdout); err != nil {
+			return err
+		}
+		if err := part.table.flush(); err != nil {
 			return err
 		}
 	}
@@ -210,6 +261,10 @@ type taskView struct {
 	Message     string          `json:"message,omitempty"`
 	Response    string          `json:"response,omitempty"`
 	Diagnostics string          `json:"diagnostics,omitempty"`
+	// What its handler has told of the newest run.
+	Progress *tasks.RunProgress         `json:"progress,omitempty"`
+	Flow     []tasks.Step               `json:"flow,omitempty"` // the states that it has passed
+	Meta     map[string]json.RawMessage `json:"meta,omitempty"`
 }
 
 func taskViewOf(r *tasks.Record) taskView {
@@ -218,6 +273,7 @@ func taskViewOf(r *tasks.Record) taskView {
 		Pushed: r.Pushed, RunAt: r.RunAt, Attempts: r.Attempts, Crashes: r.Crashes,
 		Duration: r.Run.Duration.Seconds(), ResultCode: r.Run.Result.Code(), Message: r.Run.Message,
 		Response: string(r.Run.Response), Diagnostics: r.Run.Diagnostics,
+		Progress: r.Run.Progress, Flow: r.Run.Flow, Meta: r.Run.Meta,
 	}
 	if !r.Run.Started.IsZero() {
 		v.Started = &r.Run.Started

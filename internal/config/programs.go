@@ -130,7 +130,10 @@ func (m *machine) tasks() {
 	for _, name := range slices.Sorted(maps.Keys(m.cfg.Tasks.Types)) {
 		t := m.cfg.Tasks.Types[name]
 		at := []string{"tasks", "type", name}
-		m.command(t.Command, t.Dir, m.environment(nil, t.Env), append(at, "command")...)
+		env := m.environment(nil, t.Env)
+		m.command(t.Command, t.Dir, env, append(at, "command")...)
+		m.command(t.Before, t.Dir, env, append(at, "before")...)
+		m.command(t.After, t.Dir, env, append(at, "after")...)
 		m.settings(t.Settings, at)
 	}
 }

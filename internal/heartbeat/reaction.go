@@ -183,11 +183,7 @@ func (r *reactor) exec(ctx context.Context, command proc.Command, d delivery) er
 	case result.Outcome == runner.Cancelled:
 		return fmt.Errorf("the command %q: %w", command.String(), context.Cause(ctx))
 	}
-	text := result.Reason
-	if lines := strings.Split(strings.TrimSpace(result.Diagnostics), "\n"); lines[len(lines)-1] != "" {
-		text += ": " + lines[len(lines)-1]
-	}
-	return fmt.Errorf("the command %q ended with %s", command.String(), text)
+	return fmt.Errorf("the command %q ended with %s", command.String(), result.Text())
 }
 
 func (r *reactor) restart(ctx context.Context, process string) error {

@@ -120,6 +120,18 @@ func (t text) copied() string {
 // message is a line of a co-process, apart from what only a hello or a progress has.
 type message struct {
 	kind, id, outcome, reason, output, output64 text
+	meta                                        []byte // the value as it stands there; nil: there is none
+}
+
+// metaFields returns what the co-process has to say about the unit beside its result.
+func (m *message) metaFields() (fields map[string]json.RawMessage, err error) {
+	if m.meta == nil {
+		return nil, nil
+	}
+	if err := json.Unmarshal(m.meta, &fields); err != nil {
+		return nil, errors.New("its meta is no JSON object")
+	}
+	return fields, nil
 }
 
 // result returns the output, in the place where it stood in the line.
@@ -255,8 +267,14 @@ func (s *scanner) member(m *message) error {
 		}
 		return nil
 	}
-	if err := s.value(0); err != nil || place == nil {
+	if err := s.value(0); err != nil {
 		return err
+	}
+	if place == nil {
+		if string(name.raw) == "meta" {
+			m.meta = s.line[begin:s.at]
+		}
+		return nil
 	}
 	*place = text{}
 	if string(s.line[begin:s.at]) != "null" {

@@ -1,7 +1,9 @@
 package runner
 
 import (
+	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"procops/internal/proc"
@@ -32,12 +34,13 @@ const (
 // Result is how a unit of work went.
 type Result struct {
 	Outcome     Outcome
-	Reason      string    // why it was not a success, for people; empty on success
-	Exit        proc.Exit // how the process ended; that of a co-process if it ended with the unit
-	Memory      int64     // resident memory in bytes: the largest of a process, that of a co-process after the unit; 0: not known
-	Output      []byte    // the result, at most MaxOutput bytes
-	Truncated   bool      // there was more
-	Diagnostics string    // the end of standard error
+	Reason      string                     // why it was not a success, for people; empty on success
+	Exit        proc.Exit                  // how the process ended; that of a co-process if it ended with the unit
+	Memory      int64                      // resident memory in bytes: the largest of a process, that of a co-process after the unit; 0: not known
+	Output      []byte                     // the result, at most MaxOutput bytes
+	Truncated   bool                       // there was more
+	Diagnostics string                     // the end of standard error
+	Meta        map[string]json.RawMessage // what a co-process has said about the unit with its result; nil: nothing
 	Started     time.Time
 	Duration    time.Duration
 }
@@ -58,6 +61,17 @@ func (r Result) Code() int {
 	default:
 		return exitSuccess
 	}
+}
+
+// Text returns how it went in one line for people: Reason, and the last line of standard
+// error if there is one.
+func (r Result) Text() string {
+	said := strings.TrimSpace(r.Diagnostics)
+	said = said[strings.LastIndexByte(said, '\n')+1:]
+	if said == "" {
+		return r.Reason
+	}
+	return r.Reason + ": " + said
 }
 
 // judge reads the outcome from the way the process ended.

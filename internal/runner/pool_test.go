@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -291,5 +292,23 @@ func TestCoprocessResultIsBounded(t *testing.T) {
 	}
 	if started := d.of(NoticeStarted); len(started) != 1 {
 		t.Errorf("%+v", started)
+	}
+}
+
+// TestCoprocessMeta: what a co-process says about a unit beside its result.
+func TestCoprocessMeta(t *testing.T) {
+	for more, want := range map[string]string{
+		`"meta":{"pages":3,"a":{"b":[1]}}`: `success  map[a:{"b":[1]} pages:3]`,
+		`"meta":null`:                      "success  map[]",
+		`"m":1`:                            "success  map[]",
+		`"meta":"pages"`:                   `error its co-process has written "{\"type\":\"result\",\"id\":\"1\",\"meta\":\"pages\"}": its meta is no JSON object map[]`,
+	} {
+		t.Run(more, func(t *testing.T) {
+			r, _ := newTestPool(t, shSpec(`echo '{"type":"hello","protocol":1}'; read -r x; echo '{"type":"result","id":"1",`+more+`}'; read -r x`))
+			got := do(t, r, "")
+			if text := fmt.Sprintf("%s %s %s", got.Outcome, got.Reason, got.Meta); text != want {
+				t.Errorf("got %s, want %s", text, want)
+			}
+		})
 	}
 }

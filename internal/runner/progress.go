@@ -15,14 +15,18 @@ type Progress struct {
 	Done, Total uint64  // "Done of Total"; Total is 100 where only a percentage was given, 0 where nothing was
 	Percent     float64 // 0 to 100
 	Message     string
+	State       string                     // the name of the part that begins; empty: it does not say
+	Meta        map[string]json.RawMessage // what else there is to know about the unit; nil: nothing new
 }
 
 // report is the JSON form of a line of progress.
 type report struct {
-	Percent *float64 `json:"percent"`
-	Done    *uint64  `json:"done"`
-	Total   *uint64  `json:"total"`
-	Message string   `json:"message"`
+	Percent *float64                   `json:"percent"`
+	Done    *uint64                    `json:"done"`
+	Total   *uint64                    `json:"total"`
+	Message string                     `json:"message"`
+	State   string                     `json:"state"`
+	Meta    map[string]json.RawMessage `json:"meta"`
 }
 
 // parseProgress reads a line: a JSON object, or "N/M" or "P%" with an optional
@@ -55,14 +59,15 @@ func parseReport(line []byte) (Progress, bool) {
 	if err := json.Unmarshal(line, &r); err != nil {
 		return Progress{}, false
 	}
+	p, ok := Progress{Message: r.Message}, r.Message != ""
 	switch {
 	case r.Done != nil && r.Total != nil:
-		return fromCount(*r.Done, *r.Total, r.Message, true)
+		p, ok = fromCount(*r.Done, *r.Total, r.Message, true)
 	case r.Percent != nil:
-		return fromPercent(*r.Percent, r.Message, true)
-	default:
-		return Progress{Message: r.Message}, r.Message != ""
+		p, ok = fromPercent(*r.Percent, r.Message, true)
 	}
+	p.State, p.Meta = r.State, r.Meta
+	return p, ok || p.State != "" || len(p.Meta) > 0
 }
 
 func fromCount(done, total uint64, message string, ok bool) (Progress, bool) {

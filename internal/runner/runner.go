@@ -187,6 +187,11 @@ func stop(p *proc.Process, ladder proc.Ladder, hurry <-chan struct{}) error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	select {
+	case <-hurry: // from the beginning: it is not even asked
+		cancel()
+	default:
+	}
 	watched := make(chan struct{})
 	defer func() { <-watched }()
 	over := make(chan struct{})

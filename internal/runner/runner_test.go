@@ -3,11 +3,13 @@ package runner
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -259,22 +261,25 @@ func TestProgressLines(t *testing.T) {
 		line string
 		want Progress
 	}{
-		{"3/10", Progress{3, 10, 30, ""}},
-		{" 3/10  crop it ", Progress{3, 10, 30, "crop it"}},
-		{"10/10", Progress{10, 10, 100, ""}},
-		{"30%", Progress{30, 100, 30, ""}},
-		{"12.5% crop", Progress{12, 100, 12.5, "crop"}},
-		{`{"percent": 30, "message": "crop"}`, Progress{30, 100, 30, "crop"}},
-		{`{"done": 3, "total": 10}`, Progress{3, 10, 30, ""}},
-		{`{"message": "crop"}`, Progress{0, 0, 0, "crop"}},
+		{"3/10", Progress{Done: 3, Total: 10, Percent: 30, Message: ""}},
+		{" 3/10  crop it ", Progress{Done: 3, Total: 10, Percent: 30, Message: "crop it"}},
+		{"10/10", Progress{Done: 10, Total: 10, Percent: 100, Message: ""}},
+		{"30%", Progress{Done: 30, Total: 100, Percent: 30, Message: ""}},
+		{"12.5% crop", Progress{Done: 12, Total: 100, Percent: 12.5, Message: "crop"}},
+		{`{"percent": 30, "message": "crop"}`, Progress{Done: 30, Total: 100, Percent: 30, Message: "crop"}},
+		{`{"done": 3, "total": 10}`, Progress{Done: 3, Total: 10, Percent: 30, Message: ""}},
+		{`{"message": "crop"}`, Progress{Message: "crop"}},
+		{`{"state": "crop"}`, Progress{State: "crop"}},
+		{`{"percent": 200, "state": "crop"}`, Progress{State: "crop"}},
+		{`{"meta": {"pages": 3}, "percent": 5}`, Progress{Done: 5, Total: 100, Percent: 5, Meta: map[string]json.RawMessage{"pages": json.RawMessage("3")}}},
 	} {
-		if got, ok := parseProgress([]byte(c.line)); !ok || got != c.want {
+		if got, ok := parseProgress([]byte(c.line)); !ok || !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: got %+v, %v, want %+v", c.line, got, ok, c.want)
 		}
 	}
 	for _, line := range []string{
 		"", " ", "crop", "3", "3/", "/3", "4/3", "0/0", "-1/3", "3/x", "101%", "-1%", "NaN%", "%", "{}", "{", "[]",
-		`{"percent": 200}`, `{"percent": "30"}`, `{"done": -1, "total": 3}`, `{"done": 4, "total": 3}`,
+		`{"percent": 200}`, `{"meta": {}}`, `{"meta": 1, "state": "crop"}`, `{"percent": "30"}`, `{"done": -1, "total": 3}`, `{"done": 4, "total": 3}`,
 	} {
 		if got, ok := parseProgress([]byte(line)); ok {
 			t.Errorf("%q is read as %+v", line, got)

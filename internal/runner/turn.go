@@ -262,6 +262,11 @@ func (t *turn) answer(line []byte, m *message) {
 		t.breach(line, fmt.Errorf("there is no outcome %q", short(m.outcome.raw)))
 		return
 	}
+	meta, err := m.metaFields()
+	if err != nil {
+		t.breach(line, err)
+		return
+	}
 	reason := m.reason.copied()
 	begin := ""
 	if m.output64.raw != nil {
@@ -273,7 +278,7 @@ func (t *turn) answer(line []byte, m *message) {
 		return
 	}
 	t.tell(output)
-	t.answered, t.result.Outcome = true, outcome
+	t.answered, t.result.Outcome, t.result.Meta = true, outcome, meta
 	if outcome != Success {
 		t.result.Reason = reason
 		if reason == "" {

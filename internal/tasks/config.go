@@ -35,6 +35,7 @@ type Config struct {
 // Type is a section [tasks.type.NAME].
 type Type struct {
 	launch.Settings
+	Hooks
 
 	Class       string           `toml:"class" doc:"the PHP class that stands for this type where leptir's formats are read or written, such as App\\Mail\\Send; default: the name of the type with backslashes for dots"`
 	Command     proc.Command     `toml:"command" doc:"what runs a task: parameters as a JSON object on standard input, PROCOPS_TASK_* in the environment; without it tasks of this type are only pushed here and run elsewhere"`
@@ -83,6 +84,12 @@ func (c Config) Check(report func(err error, path ...string)) {
 		}
 		if key := t.KeySet(); len(t.Command) == 0 && key != "" {
 			report(errors.New("it means nothing without a command"), "type", typ, key)
+		}
+		if len(t.Command) == 0 && len(t.Before) > 0 {
+			report(errors.New("it means nothing without a command"), "type", typ, "before")
+		}
+		if len(t.Command) == 0 && len(t.After) > 0 {
+			report(errors.New("it means nothing without a command"), "type", typ, "after")
 		}
 		t.Coprocess.Check(func(err error, path ...string) {
 			report(err, append([]string{"type", typ, "coprocess"}, path...)...)

@@ -17,6 +17,17 @@ type startData struct {
 	Crashes int    `json:"crashes,omitempty" doc:"how many workers have died while they ran it"`
 }
 
+// progressData says how far a run has got. It is published and not recorded.
+type progressData struct {
+	Type    string  `json:"type" doc:"type of the task"`
+	Attempt int     `json:"attempt" doc:"number of the attempt, from 1"`
+	Done    uint64  `json:"done,omitempty" doc:"how much is done, of total"`
+	Total   uint64  `json:"total,omitempty" doc:"how much there is; missing: it has not said"`
+	Percent float64 `json:"percent,omitempty" doc:"the same as a percentage"`
+	Message string  `json:"message,omitempty" doc:"what it is about, for people"`
+	State   string  `json:"state,omitempty" doc:"the state that it has passed into"`
+}
+
 // endData says how a run has ended.
 type endData struct {
 	Type    string  `json:"type" doc:"type of the task"`
@@ -49,6 +60,7 @@ type handData struct {
 var (
 	eventPushed    = event.Define[pushData]("tasks.task.pushed", "A task was queued; the subject is its id.")
 	eventStarted   = event.Define[startData]("tasks.task.started", "A worker has begun to run a task.")
+	eventProgress  = event.Define[progressData]("tasks.task.progress", "A task has told how far it has got. Published at most every 0.3 s for each task, and not recorded.")
 	eventCompleted = event.Define[endData]("tasks.task.completed", "A task has ended well.")
 	eventFailed    = event.Define[endData]("tasks.task.failed", "A run of a task has failed.")
 	eventPostponed = event.Define[endData]("tasks.task.postponed", "A run of a task has asked to be tried again later (exit code 75); that is no failed attempt.")
@@ -61,7 +73,7 @@ var (
 // Events describes the event types of this package.
 func Events() []event.Description {
 	return []event.Description{
-		eventPushed.Describe(), eventStarted.Describe(), eventCompleted.Describe(),
+		eventPushed.Describe(), eventStarted.Describe(), eventProgress.Describe(), eventCompleted.Describe(),
 		eventFailed.Describe(), eventPostponed.Describe(), eventDead.Describe(), eventReleased.Describe(),
 		eventRequeued.Describe(), eventDeleted.Describe(),
 	}

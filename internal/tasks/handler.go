@@ -22,8 +22,10 @@ type handler struct {
 	typ    Type
 	start  func() (proc.Spec, error)
 	runner runner.Runner
-	most   int // how many it runs at once; 0: as many as the worker does
-	active int // how many it runs
+	before *hook // nil: none
+	after  *hook // likewise
+	most   int   // how many it runs at once; 0: as many as the worker does
+	active int   // how many it runs
 }
 
 // newHandler returns the handler of a type that has a command.
@@ -39,6 +41,7 @@ func (w *worker) newHandler(name string, typ Type) *handler {
 		Observe:   func(n runner.Notice) { w.observe(name, n) },
 		OnError:   func(err error) { w.deps.Log.Error().Err(err).Str("type", name).Msg("co-process") },
 	})
+	h.before, h.after = w.newHook(h, "before", typ.Before), w.newHook(h, "after", typ.After)
 	return h
 }
 
@@ -77,21 +80,31 @@ func (w *worker) closeHandlers() error {
 	errs := make([]error, len(names))
 	var closing sync.WaitGroup
 	for i, name := range names {
-		closing.Go(func() { errs[i] = w.handlers[name].runner.Close(ctx) })
+		closing.Go(func() { errs[i] = w.handlers[name].close(ctx) })
 	}
 	closing.Wait()
 	return errors.Join(errs...)
+}
+
+func (h *handler) close(ctx context.Context) error {
+	err := h.runner.Close(ctx)
+	for _, k := range []*hook{h.before, h.after} {
+		if k != nil {
+			err = errors.Join(err, k.runner.Close(ctx))
+		}
+	}
+	return err
 }
 
 // responseKept is how many bytes of a handler's standard output are kept with
 // its task.
 const responseKept = 64 << 10
 
-// runOnce runs a task; cancelled says that procops has stopped it.
-func (h *handler) runOnce(ctx context.Context, r *Record, params []byte, limit time.Duration) (run Run, outcome runner.Outcome) {
+// runOnce runs a task. The outcome runner.Cancelled says that procops has stopped it.
+func (h *handler) runOnce(ctx context.Context, told *tracker, meta []runner.Meta, params []byte, limit time.Duration) (run Run, outcome runner.Outcome) {
 	response := proc.NewTail(responseKept)
 	result, err := h.runner.Run(ctx, runner.Work{
-		Input: params, Meta: r.meta(limit),
+		Input: params, Meta: meta, OnProgress: told.hear,
 		Output: func(stream proc.Stream, data []byte) {
 			if stream == proc.Stdout {
 				response.Write(stream, data)
@@ -99,6 +112,9 @@ func (h *handler) runOnce(ctx context.Context, r *Record, params []byte, limit t
 		},
 		MaxOutput: -1, TimeLimit: limit,
 	})
+	if result.Meta != nil {
+		told.hear(runner.Progress{Meta: result.Meta})
+	}
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return Run{}, runner.Cancelled

@@ -36,6 +36,7 @@ type world struct {
 	dir    string // working directory of the handlers
 	broker *faulty
 	host   *proc.Host
+	bus    *event.Bus
 }
 
 // newWorld makes a world whose handlers work in a directory of their own.
@@ -59,7 +60,7 @@ func newWorld(t *testing.T, cfg Config) *world {
 			t.Error(err)
 		}
 	})
-	w := &world{t: t, dir: t.TempDir(), broker: &faulty{Broker: sqlite.New(st)}, host: host}
+	w := &world{t: t, dir: t.TempDir(), broker: &faulty{Broker: sqlite.New(st)}, host: host, bus: event.NewBus("test")}
 	w.Queue = New(st, w.broker, w.defaults(cfg))
 	return w
 }
@@ -124,7 +125,7 @@ func (w *world) start(ctx context.Context, opt WorkOptions) *working {
 	k := &working{w: w, done: make(chan struct{})}
 	go func() {
 		defer close(k.done)
-		k.got, k.err = w.Work(ctx, Deps{Host: w.host, Log: zerolog.Nop()}, opt)
+		k.got, k.err = w.Work(ctx, Deps{Host: w.host, Bus: w.bus, Log: zerolog.Nop()}, opt)
 	}()
 	return k
 }

@@ -66,7 +66,8 @@ func move(tx *store.Tx, l *broker.Lease, t Trigger) (from, to State, err error) 
 // saveStart records that a run has begun.
 func saveStart(tx *store.Tx, id string) error {
 	_, err := tx.Exec(`UPDATE tasks SET started_at = ?, ended_at = NULL, duration = NULL, result = '', exit_code = NULL,
-		message = '', response = NULL, diagnostics = '' WHERE id = ?`, tx.Now().UnixMicro(), id)
+		message = '', response = NULL, diagnostics = '',
+		progress = '', flow = '', meta = '' WHERE id = ?`, tx.Now().UnixMicro(), id)
 	if err != nil {
 		return fmt.Errorf("cannot record the start of task %q: %w", id, err)
 	}
@@ -75,10 +76,14 @@ func saveStart(tx *store.Tx, id string) error {
 
 // saveEnd records how a run has ended.
 func saveEnd(tx *store.Tx, r *Record) error {
-	_, err := tx.Exec(`UPDATE tasks SET ended_at = ?, duration = ?, result = ?, exit_code = ?, message = ?, response = ?,
-		diagnostics = ?, attempts = ?, run_at = ? WHERE id = ?`,
+	told, err := r.Run.columns()
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(`UPDATE tasks SET ended_at = ?, duration = ?, result = ?, exit_code = ?, message = ?, response = ?,
+		diagnostics = ?, progress = ?, flow = ?, meta = ?, attempts = ?, run_at = ? WHERE id = ?`,
 		tx.Now().UnixMicro(), r.Run.Duration.Microseconds(), string(r.Run.Result), r.Run.Code, r.Run.Message, r.Run.Response,
-		r.Run.Diagnostics, r.Attempts, r.RunAt.UnixMicro(), r.ID)
+		r.Run.Diagnostics, told.progress, told.flow, told.meta, r.Attempts, r.RunAt.UnixMicro(), r.ID)
 	if err != nil {
 		return fmt.Errorf("cannot record the end of task %q: %w", r.ID, err)
 	}
@@ -101,7 +106,8 @@ func forget(tx *store.Tx, before time.Time) error {
 }
 
 const selectRecord = `SELECT id, type, state, params, priority, time_limit, pushed_at, run_at, run, attempts, crashes,
-	started_at, ended_at, duration, result, exit_code, message, response, diagnostics FROM tasks`
+	started_at, ended_at, duration, result, exit_code, message, response, diagnostics,
+	progress, flow, meta FROM tasks`
 
 // load reads one task.
 func load(tx *store.Tx, id string) (Record, error) {
@@ -157,9 +163,11 @@ func scanRecord(from interface{ Scan(into ...any) error }) (r Record, err error)
 		params                         string
 		limit, pushed, runAt           int64
 		started, ended, duration, code sql.NullInt64
+		told                           columns
 	)
 	err = from.Scan(&r.ID, &r.Type, &r.State, &params, &r.Priority, &limit, &pushed, &runAt, &r.run, &r.Attempts, &r.Crashes,
-		&started, &ended, &duration, &r.Run.Result, &code, &r.Run.Message, &r.Run.Response, &r.Run.Diagnostics)
+		&started, &ended, &duration, &r.Run.Result, &code, &r.Run.Message, &r.Run.Response, &r.Run.Diagnostics,
+		&told.progress, &told.flow, &told.meta)
 	if err != nil {
 		return Record{}, fmt.Errorf("cannot read task: %w", err)
 	}
@@ -172,7 +180,8 @@ func scanRecord(from interface{ Scan(into ...any) error }) (r Record, err error)
 		r.Run.Ended = time.UnixMicro(ended.Int64)
 	}
 	r.Run.Duration, r.Run.Code = micros(duration.Int64), int(code.Int64)
-	return r, nil
+	r.Run.Account, err = told.account()
+	return r, err
 }
 
 func micros(n int64) time.Duration { return time.Duration(n) * time.Microsecond }

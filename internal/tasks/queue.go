@@ -129,6 +129,8 @@ type Record struct {
 
 // Run is a run of a task. The zero Run stands for none.
 type Run struct {
+	Account
+
 	Started     time.Time
 	Ended       time.Time     // zero while it runs
 	Duration    time.Duration // by a clock that nobody sets

@@ -39,9 +39,7 @@ func (w *worker) attend(h *held) runEnd {
 		w.log(l, "bury", w.q.broker.Bury(context.WithoutCancel(w.stop), *l))
 		return runNothing
 	}
-	var outcome runner.Outcome
-	r.Run, outcome = handler.runOnce(h.ctx, &r, params, w.q.cfg.timeLimit(typ, r.TimeLimit))
-	switch outcome {
+	switch w.execute(h, handler, &r, params) {
 	case runner.Cancelled:
 		return w.stopped(h, r)
 	case runner.Stop:

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"procops/internal/event"
 	"procops/internal/fault"
 	"procops/internal/proc"
 	"procops/internal/runner"
@@ -25,7 +26,8 @@ const (
 // Deps are what a worker needs beside the queue.
 type Deps struct {
 	Host *proc.Host
-	Env  []string // for handlers, beside the environment of procops
+	Env  []string   // for handlers, beside the environment of procops
+	Bus  *event.Bus // is told of progress
 	Log  zerolog.Logger
 	// NewRunner makes what runs the tasks of a type; nil: runner.New.
 	NewRunner func(runner.Options) runner.Runner

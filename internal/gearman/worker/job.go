@@ -162,6 +162,9 @@ func (d *deed) once(input []byte) {
 	work := runner.Work{
 		Input: input, TimeLimit: d.f.cfg.Timeout.Std(), Meta: d.meta(), MaxOutput: int(d.f.cfg.MaxResult.Bytes()), NoMemory: true,
 		OnProgress: func(p runner.Progress) {
+			if p.Total == 0 {
+				return // it tells nothing that a client could be told
+			}
 			d.tell(wire.WorkStatus, strconv.AppendUint(nil, p.Total, 10), strconv.FormatUint(p.Done, 10))
 		},
 	}
