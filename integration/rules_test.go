@@ -97,13 +97,13 @@ func room(pkg string) string {
 // floors below its own, and from its own room.
 func floors() [][]string {
 	return [][]string{
-		{"unit", "fault", "name", "flock", "dotenv", "cron", "states", "sdnotify"},
+		{"unit", "fault", "name", "flock", "dotenv", "cron", "states", "sdnotify", "metrics"},
 		{"event", "proc"},
 		{"store", "runner", "launch", "logging", "webhook", "install"},
 		concerns(),
 		{"web"}, // serves the concerns, and has a section in the config as they do
 		{"config"},
-		{"control", "hook", "metrics"},
+		{"control", "hook"},
 		{"app"},
 		{"cli"},
 		{""},
@@ -229,7 +229,7 @@ func mayUseSQL(pkg, file string) bool {
 }
 
 func leavesAlone(g graph) (broken []string) {
-	for _, leaf := range []string{"event", "proc", "unit", "fault", "name", "flock", "dotenv", "cron", "states", "sdnotify", "gearman/wire"} {
+	for _, leaf := range []string{"event", "proc", "unit", "fault", "name", "flock", "dotenv", "cron", "states", "sdnotify", "metrics", "gearman/wire"} {
 		pkg := module + "/internal/" + leaf
 		for _, imported := range g.imports(pkg) {
 			if isOwn(imported) && !isException(pkg, imported) {

@@ -26,10 +26,16 @@ func (a *App) Serve(ctx context.Context, log zerolog.Logger, opt ServeOptions) e
 	if err != nil {
 		return err
 	}
+	st, err := a.Store(ctx)
+	if err != nil {
+		return err
+	}
 	l, err := web.Listen(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	opt.Ready(web.Where(l))
-	return web.NewServer(cfg, list, log, opt.Build).Serve(ctx, l, opt.Hurry)
+	s := web.NewServer(cfg, list, log, opt.Build)
+	s.AddMetrics(storedJobs(st))
+	return s.Serve(ctx, l, opt.Hurry)
 }

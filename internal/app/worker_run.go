@@ -61,12 +61,19 @@ func (a *App) GearmanWorker(ctx context.Context, opt GearmanWorkerOptions) (work
 			return worker.Report{}, err
 		}
 	}
+	l, err := listenForMetrics(ctx, cfg.Metrics)
+	if err != nil {
+		opt.Log.Warn().Err(err).Msg("nobody sees the metrics of this worker")
+	}
+	defer serveMetrics(l, opt.Log, w.WriteMetrics)()
 	m := a.tell(0, func() picture {
 		now := w.Status()
 		return picture{ready: now.Ready, text: functionsText(cfg) + now.Text()}
 	})
 	defer m.end()
-	defer a.Bus.Subscribe("worker.*", func(event.Event) { m.changed() })()
+	if m != nil { // else an event to which nobody listens costs next to nothing
+		defer a.Bus.Subscribe("worker.*", func(event.Event) { m.changed() })()
+	}
 	report, err := w.Run(ctx)
 	return report, errors.Join(err, server.end())
 }

@@ -54,13 +54,15 @@ func (a *App) strengthen(cfg gearman.ServerConfig) {
 type jobServer struct {
 	*server.Server
 	listeners []net.Listener
+	metrics   net.Listener // nil: it serves none
+	log       zerolog.Logger
 	lock      *os.File // nil: it has no durable jobs
 }
 
 // openJobServer opens a server. That somebody else has the jobs of the state directory or
 // listens at one of its addresses is a fault.Conflict.
 func (a *App) openJobServer(ctx context.Context, cfg gearman.ServerConfig, log zerolog.Logger) (s *jobServer, err error) {
-	s = &jobServer{}
+	s = &jobServer{log: log}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.unlock())
@@ -78,7 +80,14 @@ func (a *App) openJobServer(ctx context.Context, cfg gearman.ServerConfig, log z
 	if s.Server, err = server.New(server.Options{Config: cfg, Store: st, Log: log}); err != nil {
 		return s, err
 	}
-	s.listeners, err = server.Listen(ctx, cfg)
+	if s.listeners, err = server.Listen(ctx, cfg); err != nil {
+		return s, err
+	}
+	if s.metrics, err = listenForMetrics(ctx, cfg.Metrics); err != nil {
+		for _, l := range s.listeners {
+			err = errors.Join(err, l.Close())
+		}
+	}
 	return s, err
 }
 
@@ -92,6 +101,7 @@ func (s *jobServer) addresses() (all []string) {
 
 // serve serves until ctx ends, and closes the server.
 func (s *jobServer) serve(ctx context.Context, hurry <-chan struct{}) error {
+	defer serveMetrics(s.metrics, s.log, s.WriteMetrics)()
 	return errors.Join(s.Serve(ctx, hurry, s.listeners...), s.unlock())
 }
 

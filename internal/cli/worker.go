@@ -27,6 +27,7 @@ func workerCommand(io IO) *cli.Command {
 				"procops worker job 127.0.0.1:4730//H:host:12  # what has become of it",
 				"procops worker exec reverse 'some text'       # wait and print the result",
 				"procops worker run                            # do the jobs of the functions in the config",
+				"procops worker status                         # what the servers have to do",
 				"procops worker ping                           # which servers answer",
 				"procops worker server                         # be a job server",
 				"procops worker admin status                   # what a server has to do",
@@ -34,7 +35,7 @@ func workerCommand(io IO) *cli.Command {
 			),
 		Subcommands: []*cli.Command{
 			workerRunCommand(io),
-			workerSubmitCommand(io), workerExecCommand(io), workerExecManyCommand(io), workerJobCommand(io), workerPingCommand(io),
+			workerSubmitCommand(io), workerExecCommand(io), workerExecManyCommand(io), workerJobCommand(io), workerStatusCommand(io), workerPingCommand(io),
 			workerServerCommand(io), workerAdminCommand(io), workerBenchCommand(io),
 		},
 	}

@@ -3,6 +3,7 @@ package gearman
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -99,35 +100,72 @@ func SplitAdmin(line string, fields int, nameLast bool) ([]string, error) {
 	return append([]string{strings.Join(words[:more+1], "\t")}, words[more+1:]...), nil
 }
 
-// FunctionStatus is what a server says of a function in the answer to "status".
+// FunctionStatus is what a server says of a function.
 type FunctionStatus struct {
 	Name                     string
 	Queued, Running, Workers int
+	Detail                   *FunctionDetail // nil: the server does not tell
 }
+
+// FunctionDetail is what only the server of procops says of a function.
+type FunctionDetail struct {
+	Scheduled int           // jobs that wait for their time; they are not counted as queued
+	OnDisk    int           // of the queued and scheduled ones: those that are on disk only
+	Buried    int           // jobs of which too many workers have died
+	Oldest    time.Duration // how long the first in line has waited
+}
+
+// The lists of functions, and how many fields their lines have.
+const (
+	listFunctions   = "show functions" // of procops
+	functionsFields = 8
+	listStatus      = "status"
+	statusFields    = 4
+	codeNoSuchList  = "UNKNOWN_SHOW_ARGUMENTS"
+)
 
 // Functions asks a server for its functions, ordered by name.
 func (c *Client) Functions(ctx context.Context, server Address) ([]FunctionStatus, error) {
-	lines, err := c.Admin(ctx, server, "status")
+	list, fields := listFunctions, functionsFields
+	lines, err := c.Admin(ctx, server, list)
+	if refusal, ok := errors.AsType[*ServerError](err); ok && refusal.Code == codeNoSuchList {
+		list, fields = listStatus, statusFields
+		lines, err = c.Admin(ctx, server, list)
+	}
 	if err != nil {
 		return nil, err
 	}
 	all := make([]FunctionStatus, 0, len(lines))
 	for _, line := range lines {
-		words, err := SplitAdmin(line, statusFields, false)
+		f, err := readFunction(line, fields)
 		if err != nil {
-			return nil, unreachable(server, "%w", err)
+			return nil, unreachable(server, notUnderstood+"%q to %s", line, list)
 		}
-		var numbers [statusFields - 1]int
-		for i, word := range words[1:] {
-			if numbers[i], err = strconv.Atoi(word); err != nil {
-				return nil, unreachable(server, notUnderstood+"%q", line)
-			}
-		}
-		all = append(all, FunctionStatus{Name: words[0], Queued: numbers[0] - numbers[1], Running: numbers[1], Workers: numbers[2]})
+		all = append(all, f)
 	}
 	slices.SortFunc(all, func(a, b FunctionStatus) int { return strings.Compare(a.Name, b.Name) })
 	return all, nil
 }
 
-// statusFields is how many fields a line of the answer to "status" has.
-const statusFields = 4
+// readFunction reads a line of one of the lists.
+func readFunction(line string, fields int) (f FunctionStatus, err error) {
+	words, err := SplitAdmin(line, fields, false)
+	if err != nil {
+		return f, err
+	}
+	numbers := make([]int, fields-1)
+	for i, word := range words[1:] {
+		if numbers[i], err = strconv.Atoi(word); err != nil {
+			return f, err
+		}
+	}
+	if fields == statusFields {
+		return FunctionStatus{Name: words[0], Queued: numbers[0] - numbers[1], Running: numbers[1], Workers: numbers[2]}, nil
+	}
+	return FunctionStatus{
+		Name: words[0], Queued: numbers[0], Running: numbers[2], Workers: numbers[3],
+		Detail: &FunctionDetail{
+			Scheduled: numbers[1], OnDisk: numbers[4], Buried: numbers[5], Oldest: time.Duration(numbers[6]) * time.Millisecond,
+		},
+	}, nil
+}

@@ -24,6 +24,7 @@ type Config struct {
 	MemoryLimit unit.Size           `toml:"memory_limit" default:"0" doc:"a worker that with its co-processes uses so much memory that a fifth more would be too much ends in the same way; 0: no limit"`
 	StopGrace   unit.Duration       `toml:"stop_grace" min:"0" default:"30s" doc:"how long a worker that is to stop lets its jobs run on before it stops them, and they fail"`
 	Backoff     launch.Backoff      `toml:"backoff" doc:"time until a worker connects again to a server that it cannot reach"`
+	Metrics     Address             `toml:"metrics" doc:"where a worker serves metrics for Prometheus, at /metrics: \"HOST:PORT\" or the absolute path of a unix socket; default: nowhere; of several workers with one address the first one has it"`
 	Functions   map[string]Function `toml:"function" doc:"the functions of a worker, by name"`
 }
 

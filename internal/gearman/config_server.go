@@ -24,6 +24,7 @@ type ServerConfig struct {
 	WriteTimeout   unit.Duration    `toml:"write_timeout" default:"1m" min:"10ms" doc:"how long a connection may take to read anything of what is sent to it before it is closed"`
 	Keepalive      unit.Duration    `toml:"keepalive" default:"1m" doc:"how long a connection is silent before it is checked whether its other end is still there; 0: never"`
 	StopGrace      unit.Duration    `toml:"stop_grace" default:"10s" doc:"how long running jobs have to end when the server stops"`
+	Metrics        Address          `toml:"metrics" doc:"where the server serves metrics for Prometheus, at /metrics: \"HOST:PORT\" or the absolute path of a unix socket; default: nowhere"`
 	TLSCert        string           `toml:"tls_cert" path:"true" doc:"certificate of the server, PEM, with those above it; connections by TCP then use TLS"`
 	TLSKey         string           `toml:"tls_key" path:"true" doc:"key of tls_cert, PEM"`
 	TLSClientCA    string           `toml:"tls_client_ca" path:"true" doc:"certificates, PEM; clients and workers need one that was signed by one of these"`

@@ -16,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"procops/internal/heartbeat"
+	"procops/internal/metrics"
 )
 
 const (
@@ -42,7 +43,11 @@ type Server struct {
 	// readers of the whole list: one at a time, so that nobody makes work for the
 	// database by asking often.
 	readers chan struct{}
+	more    func(context.Context, *metrics.Page) error // what others add to /metrics; may be nil
 }
+
+// AddMetrics has write add to /metrics. It is to be called before Serve.
+func (s *Server) AddMetrics(write func(context.Context, *metrics.Page) error) { s.more = write }
 
 // NewServer returns a server for h. build names the program in /metrics.
 func NewServer(cfg Config, h Heartbeats, log zerolog.Logger, build string) *Server {

@@ -232,7 +232,7 @@ func (b *bench) left(ctx context.Context, client *gearman.Client) (jobs, workers
 	}
 	for _, f := range all {
 		if f.Name == b.function {
-			return f.Queued + f.Running, f.Workers, nil
+			return f.Queued + f.Running, f.Workers, nil // none is scheduled
 		}
 	}
 	return 0, 0, nil

@@ -5,10 +5,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -196,6 +198,8 @@ func (c *conn) show(words []string) string {
 			fmt.Fprintf(&b, "%s\n", key)
 		}
 		return b.String() + textEnd
+	case "functions":
+		return c.functionsText()
 	case "buried jobs":
 		var b strings.Builder
 		for _, j := range c.listShelved("3") {
@@ -204,6 +208,49 @@ func (c *conn) show(words []string) string {
 		return b.String() + textEnd
 	}
 	return textUnknownShow
+}
+
+// functionsText is what procops alone tells: the functions with all that is known of
+// their jobs, numbers separated by tabs.
+func (c *conn) functionsText() string {
+	buried := map[string]int{}
+	c.server.pause(func() {
+		var err error
+		if buried, err = c.server.countBuried(context.Background()); err != nil {
+			c.server.log.Error().Err(err).Msg("cannot count the buried jobs")
+		}
+	})
+	var b strings.Builder
+	now := time.Now()
+	for _, f := range c.server.order() {
+		s := f.figures()
+		age := int64(0)
+		if !s.Oldest.IsZero() {
+			age = max(0, now.Sub(s.Oldest).Milliseconds())
+		}
+		fmt.Fprintf(&b, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", f.name, s.Queued, s.Scheduled, s.Running, s.Workers, s.OnDisk, buried[f.name], age)
+		delete(buried, f.name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(buried)) {
+		fmt.Fprintf(&b, "%s\t0\t0\t0\t0\t0\t%d\t0\n", name, buried[name])
+	}
+	return b.String() + textEnd
+}
+
+// countBuried counts the jobs of which too many workers have died, by function.
+func (s *Server) countBuried(ctx context.Context) (counts map[string]int, err error) {
+	counts = map[string]int{}
+	if !s.durable {
+		return counts, nil
+	}
+	err = s.store.View(ctx, func(tx *store.Tx) error {
+		all, err := countStored(tx, queryBuried)
+		for _, c := range all {
+			counts[c.Function] += c.Jobs
+		}
+		return err
+	})
+	return counts, err
 }
 
 func oneIf(yes bool) int {

@@ -1,34 +1,17 @@
 package server
 
 import (
-	"math/bits"
 	"slices"
 	"strings"
 	"time"
+
+	"procops/internal/metrics"
 )
 
 // counters count what has become of the jobs of a function.
 type counters struct {
 	submitted, joined, completed, failed, retried, buried, dropped uint64
-	took                                                           Histogram
-}
-
-// Histogram counts spans from the submission of a job to its end by their length:
-// the first bucket has those of less than a millisecond, each further one those of
-// less than twice as much, the last one the rest.
-type Histogram [20]uint64
-
-func (h *Histogram) add(took time.Duration) {
-	h[min(bits.Len64(uint64(max(0, took)/time.Millisecond)), len(h)-1)]++
-}
-
-// Bound returns the upper limit of a bucket, in seconds; that of the last one has
-// none and is 0.
-func (h *Histogram) Bound(i int) float64 {
-	if i == len(h)-1 {
-		return 0
-	}
-	return float64(uint64(1)<<i) / 1000
+	took                                                           metrics.Histogram // from submission to end
 }
 
 // FunctionStats are the figures of one function, since the server has begun.
@@ -37,7 +20,9 @@ type FunctionStats struct {
 	Queued, Scheduled, Running, Workers           int // now
 	Submitted, Joined                             uint64
 	Completed, Failed, Retried, Buried, Abandoned uint64
-	Took                                          Histogram
+	Took                                          metrics.Histogram // of jobs, from their submission to their end
+	OnDisk                                        int               // of those queued and scheduled: they are there only
+	Oldest                                        time.Time         // when the first in line was submitted; zero: there is none, or it is on disk only
 }
 
 // Stats are the figures of a server.
@@ -61,13 +46,31 @@ func (s *Server) Stats() Stats {
 		Open: len(s.conns), Memory: s.memory,
 	}
 	for _, f := range s.functions {
-		scheduled := f.later[high] + f.later[normal] + f.later[low]
-		all.Functions = append(all.Functions, FunctionStats{
-			Name: f.name, Queued: f.total - f.running - scheduled, Scheduled: scheduled, Running: f.running, Workers: len(f.workers),
-			Submitted: f.stats.submitted, Joined: f.stats.joined, Completed: f.stats.completed, Failed: f.stats.failed,
-			Retried: f.stats.retried, Buried: f.stats.buried, Abandoned: f.stats.dropped, Took: f.stats.took,
-		})
+		all.Functions = append(all.Functions, f.figures())
 	}
 	slices.SortFunc(all.Functions, func(a, b FunctionStats) int { return strings.Compare(a.Name, b.Name) })
 	return all
+}
+
+func (f *function) figures() FunctionStats {
+	scheduled := f.later[high] + f.later[normal] + f.later[low]
+	return FunctionStats{
+		Name: f.name, Queued: f.total - f.running - scheduled, Scheduled: scheduled, Running: f.running, Workers: len(f.workers),
+		Submitted: f.stats.submitted, Joined: f.stats.joined, Completed: f.stats.completed, Failed: f.stats.failed,
+		Retried: f.stats.retried, Buried: f.stats.buried, Abandoned: f.stats.dropped, Took: f.stats.took,
+		OnDisk: f.shelved, Oldest: f.oldest(),
+	}
+}
+
+// oldest returns when the job was submitted that waits for a worker in memory for the
+// longest time, of those that are next; zero if there is none.
+func (f *function) oldest() (at time.Time) {
+	for p := range f.queue {
+		if j := f.queue[p].head; j != nil {
+			if created := time.UnixMicro(j.created); at.IsZero() || created.Before(at) {
+				at = created
+			}
+		}
+	}
+	return at
 }

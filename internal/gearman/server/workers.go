@@ -300,7 +300,7 @@ func (c *conn) end(p *wire.Packet) {
 	} else {
 		j.fn.stats.failed++
 	}
-	j.fn.stats.took.add(time.Duration(c.now.UnixMicro()-j.created) * time.Microsecond)
+	j.fn.stats.took.Add(time.Duration(c.now.UnixMicro()-j.created) * time.Microsecond)
 	j.dismiss()
 	s.move(j, TriggerEnd)
 	if j.durable {

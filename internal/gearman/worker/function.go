@@ -2,6 +2,7 @@ package worker
 
 import (
 	"slices"
+	"sync/atomic"
 
 	"github.com/rs/zerolog"
 
@@ -14,6 +15,8 @@ type function struct {
 	name   string
 	cfg    gearman.Function
 	runner runner.Runner
+	tally  tally
+	active atomic.Int64  // jobs under way
 	slots  chan struct{} // who has put one in has a job of it, or asks for one; nil: it has no limit of its own
 }
 

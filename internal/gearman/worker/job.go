@@ -50,14 +50,22 @@ func (w *Worker) do(j *job, f *function, me *asker) (next *job) {
 	about := jobData{Worker: w.id, Server: string(s.server), Job: j.handle, Unique: j.unique}
 	eventBeforeExecute.Publish(w.deps.Bus, j.function, about)
 	w.active.Add(1)
+	if f != nil {
+		f.active.Add(1)
+	}
 	started := time.Now()
 	d := deed{w: w, job: j, f: f}
 	d.run()
 	d.asker = d.goesOn(me)
 	d.answer()
+	took := time.Since(started)
+	if f != nil {
+		f.active.Add(-1)
+		f.tally.add(d.result.Outcome, took, j.lost.Load())
+	}
 	data := resultData{
 		Worker: w.id, Server: about.Server, Job: j.handle, Unique: j.unique, Outcome: string(d.result.Outcome),
-		Seconds: time.Since(started).Seconds(), Attempts: d.attempts, Message: d.result.Reason, Lost: j.lost.Load(),
+		Seconds: took.Seconds(), Attempts: d.attempts, Message: d.result.Reason, Lost: j.lost.Load(),
 	}
 	w.active.Add(-1)
 	w.done.Add(1)
