@@ -410,6 +410,56 @@ func TestGearmanSame(t *testing.T) {
 			w PRE_SLEEP
 			w GRAB_JOB_ALL
 			w WORK_COMPLETE H:HOST:1|x`},
+		"a function is given up with its job running": {steps: `
+			a SUBMIT_JOB f|k|w
+			a SUBMIT_JOB_BG f||second
+			w CAN_DO f
+			w CAN_DO g
+			w GRAB_JOB
+			v CAN_DO f
+			w CANT_DO f
+			a "status\n"
+			a "show jobs\n"
+			w WORK_DATA H:HOST:1|too late
+			w WORK_COMPLETE H:HOST:1|too late
+			w GRAB_JOB
+			v GRAB_JOB
+			v GRAB_JOB
+			v WORK_COMPLETE H:HOST:1|done
+			v WORK_COMPLETE H:HOST:2|done
+			a "status\n"`},
+		"a function is given up, and a sleeper has its job": {steps: `
+			a SUBMIT_JOB f|k|w
+			w CAN_DO f
+			w GRAB_JOB
+			v CAN_DO f
+			v PRE_SLEEP
+			w CANT_DO f
+			v GRAB_JOB
+			v WORK_COMPLETE H:HOST:1|done
+			a "status\n"`},
+		"functions are given up too often": {args: []string{"--job-retries", "2"}, peer: []string{"-j", "2"}, steps: `
+			a SUBMIT_JOB f|k|w
+			w CAN_DO f
+			w GRAB_JOB
+			w CANT_DO f
+			a "show jobs\n"
+			w CAN_DO f
+			w GRAB_JOB
+			w RESET_ABILITIES
+			a "show jobs\n"
+			a "status\n"`},
+		"a function is given up without a job": {steps: `
+			w CAN_DO f
+			w CANT_DO g
+			w CANT_DO f
+			w CANT_DO f
+			a SUBMIT_JOB f|k|w
+			w PRE_SLEEP
+			w GRAB_JOB
+			w CAN_DO f
+			w GRAB_JOB
+			a "status\n"`},
 		"priorities": {steps: `
 			a SUBMIT_JOB_LOW_BG f||low
 			a SUBMIT_JOB_BG f||normal
