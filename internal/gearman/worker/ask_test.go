@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"procops/internal/event"
 	"procops/internal/gearman"
 	"procops/internal/gearman/wire"
 )
@@ -87,4 +88,33 @@ func TestAsksWithItsAnswer(t *testing.T) {
 	p.want(wire.PreSleep)
 	p.say(wire.Noop)
 	p.sleep()
+}
+
+// TestOneOfManyFailures: while a server is not there the worker goes on to try, and says so
+// once.
+func TestOneOfManyFailures(t *testing.T) {
+	w := start(t, one(shell("cat")))
+	tries := make(chan struct{}, 1000)
+	w.bus.Subscribe(eventConnect.Name(), func(event.Event) { tries <- struct{}{} })
+	if err := w.listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		select {
+		case <-tries:
+		case <-time.After(deadline):
+			t.Fatalf("the worker gives up: %q", w.types())
+		}
+	}
+	w.cancel()
+	w.wait()
+	var told int
+	for _, typ := range w.types() {
+		if typ == "failed" {
+			told++
+		}
+	}
+	if told != 1 {
+		t.Errorf("%d failures are told", told)
+	}
 }
