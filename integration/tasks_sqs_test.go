@@ -1,6 +1,9 @@
 package integration
 
 import (
+	"encoding/json"
+	"io"
+	"net/http"
 	"strings"
 	"syscall"
 	"testing"
@@ -36,7 +39,7 @@ func TestTasksInSQS(t *testing.T) {
 	const types = `
 [tasks]
 max_attempts = 2
-backoff.initial = "1s"
+retry = ["1s"]
 [tasks.type.greet]
 command = "cat >greeted; cat greeted"
 [tasks.type.later]
@@ -64,8 +67,64 @@ command = "echo x >>failed; exit 3"
 	if got := worker.ReadFile("failed"); got != "x\nx\n" {
 		t.Errorf("it has failed %q", got)
 	}
+	pusher.Want(3, "tasks", "dead", "requeue", "nobody")
+	worker.Want(0, "tasks", "dead", "requeue", dead)
+	harness.Eventually(t, "it has failed twice more", func() bool { return worker.ReadFile("failed") == "x\nx\nx\nx\n" })
 	running.Signal(syscall.SIGTERM)
 	running.WantExit(0)
+}
+
+// TestTasksInSQSWithLeptir: procops reads what leptir has queued, and the other way round.
+func TestTasksInSQSWithLeptir(t *testing.T) {
+	t.Parallel()
+	port := sqsServer(t)
+	s := sqsHost(t, port, `format = "leptir"
+queue = "shared"
+[tasks.type.mail]
+class = 'App\Mail'
+command = "cat >mailed"
+`)
+	s.Want(0, "tasks", "push", "mail", "--param", "to=ann", "--in", "1s", "--time-limit", "7s")
+	s.Want(0, "tasks", "push", "mail", "--param", "to=bob", "--priority", "2")
+	document := sqsReceive(t, port, "shared")
+	if !strings.HasPrefix(document, `{"cn":"App\\Mail","pr":2,"tl":0,"toex":"","td":{"id":"`) || !strings.HasSuffix(document, `","parameters":{"to":"bob"}}}`) {
+		t.Errorf("leptir gets %s", document)
+	}
+	worker := s.Start("tasks", "work")
+	harness.Eventually(t, "the later task has run", func() bool { return s.ReadFile("mailed") == `{"to":"ann"}` })
+	sqsCall(t, port, "SendMessage", `{"QueueUrl": "http://x/1/shared", "MessageBody": "{\"cn\":\"App\\\\Mail\",\"pr\":0,\"tl\":-1,\"toex\":\"\",\"td\":{\"id\":\"752.5\",\"parameters\":{\"to\":\"cat\"}}}"}`)
+	harness.Eventually(t, "leptir's task has run", func() bool { return s.ReadFile("mailed") == `{"to":"cat"}` })
+	harness.Eventually(t, "it is known", func() bool { return strings.Contains(s.Procops("tasks", "show", "752.5").Stdout, "done") })
+	worker.Signal(syscall.SIGTERM)
+	worker.WantExit(0)
+}
+
+// sqsReceive takes the next message from a queue.
+func sqsReceive(t *testing.T, port int, queue string) (body string) {
+	t.Helper()
+	answer := sqsCall(t, port, "ReceiveMessage", `{"QueueUrl": "http://x/1/`+queue+`", "WaitTimeSeconds": 20, "VisibilityTimeout": 1000}`)
+	var got struct{ Messages []struct{ Body string } }
+	check(t, json.Unmarshal(answer, &got))
+	if len(got.Messages) != 1 {
+		t.Fatalf("got %s", answer)
+	}
+	return got.Messages[0].Body
+}
+
+// sqsCall makes a call as any client does.
+func sqsCall(t *testing.T, port int, operation, body string) []byte {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+harness.Loopback(port), strings.NewReader(body))
+	check(t, err)
+	request.Header.Set("Content-Type", "application/x-amz-json-1.0")
+	request.Header.Set("X-Amz-Target", "AmazonSQS."+operation)
+	client := http.Client{Timeout: harness.Patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	check(t, err)
+	defer func() { _ = response.Body.Close() }()
+	answer, err := io.ReadAll(response.Body)
+	check(t, err)
+	return answer
 }
 
 // TestTasksInSQSAfterACrash: a worker is killed over a task, and the next one has it again

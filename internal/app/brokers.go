@@ -8,6 +8,7 @@ import (
 	"procops/internal/tasks"
 	"procops/internal/tasks/broker"
 	"procops/internal/tasks/broker/group"
+	"procops/internal/tasks/broker/leptirdoc"
 	"procops/internal/tasks/broker/mongo"
 	"procops/internal/tasks/broker/redis"
 	"procops/internal/tasks/broker/sqlite"
@@ -49,7 +50,7 @@ func (a *App) openBroker(st *store.Store, cfg tasks.DeclaredBroker) (broker.Brok
 		return b, nil
 	case cfg.Kind == tasks.KindMongoDB && cfg.Format == tasks.FormatProcops:
 		return a.openMongo(cfg)
-	case cfg.Kind == tasks.KindSQS && cfg.Format == tasks.FormatProcops:
+	case cfg.Kind == tasks.KindSQS:
 		return a.openSQS(cfg)
 	default:
 		return nil, fault.New(fault.Usage, "this procops has none of kind %q with the format %q", cfg.Kind, cfg.Format)
@@ -58,10 +59,14 @@ func (a *App) openBroker(st *store.Store, cfg tasks.DeclaredBroker) (broker.Brok
 
 // openSQS opens a queue of SQS.
 func (a *App) openSQS(cfg tasks.DeclaredBroker) (broker.Broker, error) {
-	b, err := sqs.New(sqs.Options{
+	o := sqs.Options{
 		Queue: cfg.Queue, Dead: cfg.Dead, Region: cfg.Region, Endpoint: cfg.Endpoint, Create: cfg.Create,
 		NoWait: len(a.Config.Tasks.Brokers()) > 1,
-	})
+	}
+	if cfg.Format == tasks.FormatLeptir {
+		o.Format = sqs.Leptir{Documents: leptirdoc.Format{Classes: a.Config.Tasks.Classes()}}
+	}
+	b, err := sqs.New(o)
 	if err != nil {
 		return nil, err
 	}

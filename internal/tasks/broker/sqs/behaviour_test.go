@@ -341,3 +341,45 @@ func TestServerGoesAway(t *testing.T) {
 		}
 	}
 }
+
+// TestBuriedByID: one of many dead messages can be taken, and the others stay within reach.
+func TestBuriedByID(t *testing.T) {
+	t.Parallel()
+	b := open(t, Options{Endpoint: startServer(t, harness.SQSServer)})
+	var dead []broker.Message
+	for i := range 25 {
+		m := message(fmt.Sprintf("m%02d", i))
+		m.Buried, m.Number, m.Crashes = true, 4, 2
+		dead = append(dead, m)
+	}
+	push(t, b, dead...)
+	if err := firstOf(b.dead.send(t.Context(), []letter{{text: "garbage"}})); err != nil {
+		t.Fatal(err)
+	}
+	take := func(ids ...string) []broker.Lease {
+		t.Helper()
+		leases, err := b.Claim(t.Context(), broker.Ask{IDs: ids, From: broker.StateBuried, Max: 10, Lease: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return leases
+	}
+	for _, id := range []string{"m13", "m24", "m00"} {
+		leases := take(id)
+		if len(leases) != 1 || leases[0].ID != id || !leases[0].Buried || leases[0].Crashes != 2 {
+			t.Fatalf("%s: claimed %+v", id, leases)
+		}
+		if err := b.Nack(t.Context(), leases[0], broker.Again{Fresh: true}); err != nil {
+			t.Fatal(err)
+		}
+		if l := next(t, b); l.ID != id || l.Crashes != 0 || l.Number <= 5 || l.Buried {
+			t.Errorf("requeued it is %+v", l)
+		}
+	}
+	if leases := take("nobody", "m00"); len(leases) > 0 {
+		t.Errorf("claimed %+v", leases)
+	}
+	if n, err := b.Count(t.Context(), nil); err != nil || n.Buried != 23 {
+		t.Errorf("counted %+v, %v", n, err)
+	}
+}

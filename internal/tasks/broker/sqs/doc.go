@@ -26,7 +26,8 @@
 // What SQS cannot do, and nobody should try to do over it: there is no priority inside
 // a queue (use several brokers), and only about an order; an ID that is queued already is
 // queued again; a lease that is lost is noticed by Extend, and not always by Ack; counts are
-// approximate, and of all types; messages cannot be listed, nor claimed by ID.
+// approximate, and of all types; messages cannot be listed, nor claimed by ID, unless they
+// are buried: then all are looked through.
 //
 // Queues whose name ends with ".fifo" are refused: they know no delay of a single message,
 // and hold back all that follows one that fails.

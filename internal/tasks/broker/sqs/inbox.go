@@ -234,15 +234,15 @@ func (in *inbox) sort(messages []types.Message, lease time.Duration) (mine []arr
 	var (
 		others []arrival
 		delays []time.Duration
-		now    = time.Now()
+		until  = time.Now().Add(lease)
 	)
 	for i := range messages {
-		a, bad := read(in.format, &messages[i], now.Add(lease))
+		a, bad := read(in.format, &messages[i], until)
 		switch {
 		case bad != nil:
 			err = errors.Join(err, in.reject(in.stop, &messages[i], bad))
-		case a.RunAt.After(now):
-			others, delays = append(others, a), append(delays, a.RunAt.Sub(now))
+		case time.Until(a.RunAt) > 0:
+			others, delays = append(others, a), append(delays, time.Until(a.RunAt))
 		case !in.knows(a.Type):
 			others, delays = append(others, a), append(delays, bounce(a.Number))
 		default:

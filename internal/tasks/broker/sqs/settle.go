@@ -139,22 +139,56 @@ func (b *Broker) reject(ctx context.Context, m *types.Message, why error) error 
 	return fmt.Errorf("%w; it is in the queue %q now", why, b.dead.name)
 }
 
-// claimBuried leases messages that were put aside.
+// mostSearched is how many buried messages are looked through for some IDs.
+const mostSearched = 10_000
+
+// claimBuried leases messages that were put aside. To find some of them all have to be
+// received, so what is not asked for is hidden from others for a moment.
 func (b *Broker) claimBuried(ctx context.Context, ask broker.Ask) (leases []broker.Lease, err error) {
-	until := time.Now().Add(ask.Lease)
-	messages, err := b.dead.receive(ctx, ask.Max, ask.Lease, proof)
-	if err != nil {
-		return nil, fmt.Errorf("cannot claim buried tasks: %w", err)
+	most := ask.Max
+	if len(ask.IDs) > 0 {
+		most = min(most, len(ask.IDs))
 	}
-	for i := range messages {
-		l, err := read(b.format, &messages[i], until)
-		if err != nil || !wanted(ask.Types, l.Type) {
-			continue // it is there again at the end of its lease
+	seen, others := map[string]bool{}, []string(nil)
+	for len(leases) < most && len(seen) < mostSearched {
+		room := most - len(leases)
+		if len(ask.IDs) > 0 {
+			room = batchSize
 		}
-		l.Buried, l.Crashes = true, l.Crashes-received(&messages[i])+1
-		leases = append(leases, l.Lease)
+		until := time.Now().Add(ask.Lease)
+		messages, failed := b.dead.receive(ctx, room, ask.Lease, proof)
+		if failed != nil {
+			err = fmt.Errorf("cannot claim buried tasks: %w", failed)
+			break
+		}
+		known := len(seen)
+		for i := range messages {
+			m := &messages[i]
+			seen[aws.ToString(m.MessageId)] = true
+			if l, is := b.unbury(m, ask, until); is && len(leases) < most {
+				leases = append(leases, l)
+			} else {
+				others = append(others, aws.ToString(m.ReceiptHandle))
+			}
+		}
+		if len(seen) == known {
+			break // there are no more, or they begin to come again
+		}
 	}
-	return leases, nil
+	// Where that fails they are there again at the end of the lease.
+	_ = b.dead.hide(ctx, others, 0)
+	return leases, err
+}
+
+// unbury reads a message that was put aside; false, if it is not asked for. How often it
+// was looked at there is nothing that has become of it.
+func (b *Broker) unbury(m *types.Message, ask broker.Ask, until time.Time) (broker.Lease, bool) {
+	a, err := read(b.format, m, until)
+	if err != nil || !wanted(ask.Types, a.Type) || len(ask.IDs) > 0 && !slices.Contains(ask.IDs, a.ID) {
+		return broker.Lease{}, false
+	}
+	a.Buried, a.Crashes = true, a.Crashes-received(m)+1
+	return a.Lease, true
 }
 
 // read reads a message that was received.

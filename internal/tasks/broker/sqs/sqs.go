@@ -116,10 +116,10 @@ func pushed(results []error) error {
 // them, but not for longer than it takes to prove that the queue is empty.
 func (b *Broker) Claim(ctx context.Context, ask broker.Ask) ([]broker.Lease, error) {
 	switch {
-	case len(ask.IDs) > 0:
-		return nil, fmt.Errorf("a queue of SQS cannot be asked for IDs: %w", errors.ErrUnsupported)
 	case ask.From == broker.StateBuried:
 		return b.claimBuried(ctx, ask)
+	case len(ask.IDs) > 0:
+		return nil, fmt.Errorf("a queue of SQS cannot be asked for IDs: %w", errors.ErrUnsupported)
 	case ask.From != "" && ask.From != broker.StateReady:
 		return nil, fmt.Errorf("SQS hands out no messages that are %s: %w", ask.From, errors.ErrUnsupported)
 	}
