@@ -34,10 +34,15 @@ func push(t *testing.T, b *Broker, messages ...broker.Message) {
 // next waits for a message of type a and claims it.
 func next(t *testing.T, b *Broker) broker.Lease {
 	t.Helper()
+	return nextFor(t, b, time.Minute)
+}
+
+func nextFor(t *testing.T, b *Broker, lease time.Duration) broker.Lease {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	for {
-		leases, err := b.Claim(ctx, broker.Ask{Types: []string{"a"}, Max: 1, Lease: 10 * time.Second})
+		leases, err := b.Claim(ctx, broker.Ask{Types: []string{"a"}, Max: 1, Lease: lease})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -114,7 +119,7 @@ func TestDiesBetweenSendAndDelete(t *testing.T) {
 	})
 	b := open(t, Options{Endpoint: p.URL})
 	push(t, b, message("x"))
-	l := next(t, b)
+	l := nextFor(t, b, 2*time.Second)
 	dead.Store(true)
 	err := b.Nack(t.Context(), l, broker.Again{Failed: true})
 	if !errors.Is(err, broker.ErrLost) || !strings.Contains(err.Error(), "comes once more") || !strings.Contains(err.Error(), "no deletes") {

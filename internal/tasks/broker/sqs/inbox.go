@@ -180,11 +180,11 @@ func (in *inbox) run(p *poll) {
 		for in.turn(p) {
 		}
 	}
-	p.begin.Do(func() { close(p.started) })
 	in.mu.Lock()
 	in.poll = nil
 	in.mu.Unlock()
 	close(p.done)
+	p.begin.Do(func() { close(p.started) }) // after the end, which who waits for a beginning must not miss
 }
 
 // turn waits until something arrives, or nothing for the longest time that there is; again
