@@ -101,7 +101,7 @@ func floors() [][]string {
 		{"event", "proc"},
 		{"store", "runner", "launch", "logging", "webhook", "install"},
 		concerns(),
-		{"web"}, // serves the concerns, and has a section in the config as they do
+		{"web", "hook"}, // serve the concerns, and have a section in the config as they do
 		{"config"},
 		{"control", "hook"},
 		{"app"},

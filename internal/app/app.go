@@ -46,7 +46,10 @@ type App struct {
 	host     *proc.Host                    // of the supervised processes
 	lock     *os.File                      // held by the one supervisor of the state directory
 	hosted   atomic.Pointer[daemon.Config] // of the services of the tree
+	hooks    *hooks                        // nil: there are none
 	teardown teardown
+
+	storeOpening sync.Mutex
 
 	queueOpening sync.Mutex
 	queue        *tasks.Queue // nil until it is asked for
@@ -72,18 +75,22 @@ func OpenWith(cfg *config.Config, opt Options) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &App{
+	a := &App{
 		Config:   cfg,
 		Bus:      event.NewBus(fmt.Sprintf("%s[%d]", opt.Source, os.Getpid())),
 		StateDir: dir,
 		getenv:   opt.Getenv,
 		brief:    opt.Brief,
 		log:      opt.Log,
-	}, nil
+	}
+	a.openHooks()
+	return a, nil
 }
 
 // Store opens the state store the first time it is asked for.
 func (a *App) Store(ctx context.Context) (*store.Store, error) {
+	a.storeOpening.Lock()
+	defer a.storeOpening.Unlock()
 	if a.store != nil {
 		return a.store, nil
 	}
@@ -102,7 +109,9 @@ func (a *App) Store(ctx context.Context) (*store.Store, error) {
 }
 
 // Close tears down what was opened, last in first out.
-func (a *App) Close(ctx context.Context) error { return a.teardown.run(ctx) }
+func (a *App) Close(ctx context.Context) error {
+	return errors.Join(a.closeHooks(ctx), a.teardown.run(ctx))
+}
 
 // stateDir returns the absolute path of the state directory.
 func stateDir(opt Options, cfg *config.Config) (string, error) {

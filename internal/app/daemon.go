@@ -32,7 +32,7 @@ func (a *App) Daemon(ctx context.Context, opt DaemonOptions) (*daemon.Daemon, er
 	if err != nil {
 		return nil, err
 	}
-	host, err := proc.NewHost(proc.HostOptions{
+	host, err := a.newHost(opt.Log, proc.HostOptions{
 		Guard: true, Subreaper: true,
 		OnError: func(err error) { opt.Log.Warn().Err(err).Msg("the turns are guarded less") },
 	})

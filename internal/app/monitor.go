@@ -7,12 +7,11 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"procops/internal/control"
 	"procops/internal/fault"
 	"procops/internal/flock"
 	"procops/internal/heartbeat"
+	"procops/internal/hook"
 	"procops/internal/proc"
-	"procops/internal/supervise"
 	"procops/internal/tasks"
 )
 
@@ -26,7 +25,7 @@ func (a *App) Monitor(ctx context.Context, log zerolog.Logger, opt heartbeat.Mon
 	if err != nil {
 		return heartbeat.PassReport{}, err
 	}
-	host, err := proc.NewHost(proc.HostOptions{Guard: true, Subreaper: true})
+	host, err := a.newHost(log, proc.HostOptions{Guard: true, Subreaper: true})
 	if err != nil {
 		return heartbeat.PassReport{}, err
 	}
@@ -57,19 +56,10 @@ func (a *App) lockMonitor() error {
 // restartSupervised is what the reaction restart does: it asks the supervisor of the
 // state directory.
 func (a *App) restartSupervised(ctx context.Context, process string) error {
-	results, err := control.Dial(a.SocketPath()).Do(ctx, supervise.Request{Action: supervise.ActionRestart, Names: []string{process}})
-	if err != nil {
-		return err
-	}
-	for _, r := range results {
-		if !r.OK {
-			return fault.New(fault.Failure, "cannot restart %q: %s", r.Name, r.Note)
-		}
-	}
-	return nil
+	return a.control(ctx, hook.ActRestart, process)
 }
 
-// pushAlert is what the reaction task does.
+// pushAlert is what the reaction task does, and the hook task.
 func (a *App) pushAlert(ctx context.Context, taskType string, params []byte) error {
 	queue, err := a.Tasks(ctx)
 	if err != nil {

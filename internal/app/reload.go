@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"reflect"
 	"sync"
 
 	"procops/internal/config"
@@ -57,6 +58,7 @@ func (a *App) fixed(cfg *config.Config) (keys []string) {
 		{"durability", cfg.Durability != a.Config.Durability},
 		{"events", cfg.Events != a.Config.Events},
 		{"log", cfg.Log != a.Config.Log},
+		{"hook", !reflect.DeepEqual(cfg.Hook, a.Config.Hook)},
 	} {
 		if k.differ {
 			keys = append(keys, k.name)

@@ -145,7 +145,7 @@ func (a *App) newSupervisor(ctx context.Context, opt SuperviseOptions, former *h
 		tree = &former.Tree
 		options.Handover = &tree.Host
 	}
-	host, err := proc.NewHost(options)
+	host, err := a.newHost(opt.Log, options)
 	if err != nil {
 		return nil, err
 	}

@@ -54,7 +54,7 @@ func (a *App) WorkTasks(ctx context.Context, log zerolog.Logger, opt tasks.WorkO
 	}
 	// With a guard, because a task comes back when its worker is killed: its handler
 	// must be gone by then.
-	host, err := proc.NewHost(proc.HostOptions{Guard: true, Subreaper: true})
+	host, err := a.newHost(log, proc.HostOptions{Guard: true, Subreaper: true})
 	if err != nil {
 		return tasks.Report{}, err
 	}

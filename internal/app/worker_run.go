@@ -44,7 +44,7 @@ func (a *App) GearmanWorker(ctx context.Context, opt GearmanWorkerOptions) (work
 	}
 	// With a guard, because a job comes back when its worker is killed: what does it must
 	// be gone by then.
-	host, err := proc.NewHost(proc.HostOptions{
+	host, err := a.newHost(opt.Log, proc.HostOptions{
 		Guard: true, Subreaper: true,
 		OnError: func(err error) { opt.Log.Warn().Err(err).Msg("the jobs are guarded less") },
 	})

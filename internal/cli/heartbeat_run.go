@@ -65,6 +65,9 @@ func runHeartbeat(c *cli.Context, io IO) (err error) {
 	if err != nil {
 		return err
 	}
+	if a != nil {
+		a.UseHost(host)
+	}
 	code, err := wrap.Run(c.Context, host)
 	if err != nil && code != 0 {
 		printError(io.Stderr, err)

@@ -7,6 +7,7 @@ import (
 	"procops/internal/fault"
 	"procops/internal/gearman"
 	"procops/internal/heartbeat"
+	"procops/internal/hook"
 	"procops/internal/store"
 	"procops/internal/supervise"
 	"procops/internal/tasks"
@@ -26,6 +27,7 @@ type Config struct {
 	Daemon     daemon.Config    `toml:"daemon" doc:"programs that run again and again"`
 	Worker     gearman.Config   `toml:"worker" doc:"Gearman: the job servers, and the functions of a worker"`
 	Tasks      tasks.Config     `toml:"tasks" doc:"queued tasks and what runs them"`
+	Hook       hook.Rules       `toml:"hook" doc:"what is done about events"`
 	Serve      web.Config       `toml:"serve" doc:"pings, metrics and badges by HTTP: what procops serve does"`
 
 	path    string

@@ -238,7 +238,7 @@ func TestCheckType(t *testing.T) {
 func TestSinkHandlesInOrder(t *testing.T) {
 	b := NewBus("test")
 	var got []int64
-	s := NewSink(b, "a.*", 100, func(e Event) { got = append(got, e.ID) })
+	s := NewSink(b, []string{"a.*"}, 100, func(e Event) { got = append(got, e.ID) })
 	for i := range 50 {
 		b.Publish(Event{ID: int64(i), Type: "a.x"})
 		b.Publish(Event{ID: -1, Type: "b.x"})
@@ -259,7 +259,7 @@ func TestFullSinkDropsAndNeverBlocks(t *testing.T) {
 	b := NewBus("test")
 	working, free := make(chan struct{}, 1), make(chan struct{})
 	handled := 0
-	s := NewSink(b, "", 3, func(Event) {
+	s := NewSink(b, []string{""}, 3, func(Event) {
 		select {
 		case working <- struct{}{}:
 		default:
@@ -290,7 +290,7 @@ func TestFullSinkDropsAndNeverBlocks(t *testing.T) {
 func TestSinkClosesBesidePublishers(t *testing.T) {
 	b := NewBus("test")
 	for range 50 {
-		s := NewSink(b, "", 1, func(Event) {})
+		s := NewSink(b, []string{""}, 1, func(Event) {})
 		var wg sync.WaitGroup
 		for range 3 {
 			wg.Go(func() { b.Publish(Event{Type: "a.x"}) })

@@ -2,6 +2,7 @@ package event
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -18,10 +19,10 @@ type Sink struct {
 	dropped atomic.Uint64
 }
 
-// NewSink starts a sink that calls handle with each event whose type matches
-// pattern, one at a time and in order. capacity is the length of the queue, at
+// NewSink starts a sink that calls handle once with each event whose type matches one of
+// the patterns, one at a time and in order. capacity is the length of the queue, at
 // least 1. Close ends it.
-func NewSink(bus *Bus, pattern string, capacity int, handle func(Event)) *Sink {
+func NewSink(bus *Bus, patterns []string, capacity int, handle func(Event)) *Sink {
 	s := &Sink{queue: make(chan Event, max(1, capacity)), done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
@@ -29,9 +30,26 @@ func NewSink(bus *Bus, pattern string, capacity int, handle func(Event)) *Sink {
 			handle(e)
 		}
 	}()
-	s.cancel = bus.Subscribe(pattern, s.offer)
+	var cancels []func()
+	for i, pattern := range patterns {
+		cancels = append(cancels, bus.Subscribe(pattern, func(e Event) {
+			// The first that matches counts: an event is heard once.
+			if !slices.ContainsFunc(patterns[:i], func(p string) bool { return Match(p, e.Type) }) {
+				s.offer(e)
+			}
+		}))
+	}
+	s.cancel = func() {
+		for _, cancel := range cancels {
+			cancel()
+		}
+	}
 	return s
 }
+
+// Done is closed when the sink has been closed and its handler has returned for the last
+// time.
+func (s *Sink) Done() <-chan struct{} { return s.done }
 
 // Dropped returns how many events found the queue full.
 func (s *Sink) Dropped() uint64 { return s.dropped.Load() }

@@ -31,8 +31,11 @@ func check(section reflect.Value, path []string, report func(err error, path []s
 		return
 	}
 	v := section.Elem()
+	if v.Kind() != reflect.Struct {
+		return
+	}
 	for _, f := range Fields(v.Type()) {
-		if f.Type.Kind() == reflect.Struct {
+		if f.Type.Kind() == reflect.Struct || reflect.PointerTo(f.Type).Implements(reflect.TypeFor[Checker]()) {
 			check(v.FieldByIndex(f.Index).Addr(), append(slices.Clip(path), f.Name), report)
 		}
 	}

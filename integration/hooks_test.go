@@ -1,0 +1,52 @@
+package integration
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"procops/integration/harness"
+)
+
+// TestHooksOfADaemon: a process that lasts acts on its events while it goes on, by the same
+// owner of children as its turns, and deals with the last ones before it ends.
+func TestHooksOfADaemon(t *testing.T) {
+	t.Parallel()
+	s := harness.New(t)
+	seen := filepath.Join(s.Dir, "seen")
+	s.Config(`
+[daemon.report]
+command = "exit 3"
+sleep = "20ms"
+
+[[hook]]
+on = ["daemon.task_failed", "daemon.stop"]
+exec = "echo $PROCOPS_EVENT_TYPE $PROCOPS_EVENT_SUBJECT >> seen"
+rate = "1000/1m"
+
+[[hook]]
+on = "daemon.task_failed"
+where = { code = ">= 3" }
+log = "{{subject}} has failed with {{code}}"
+rate = "1/1h"
+`)
+	p := s.Start("daemon", "run", "report")
+	read := func() string {
+		text, _ := os.ReadFile(seen)
+		return string(text)
+	}
+	harness.Eventually(t, "hooks run beside the turns", func() bool { return strings.Count(read(), "daemon.task_failed report\n") >= 3 })
+	p.Signal(syscall.SIGTERM)
+	p.WantExit(0)
+	if !strings.HasSuffix(read(), "daemon.stop report\n") {
+		t.Errorf("at the end the hooks have seen\n%s", read())
+	}
+	if n := strings.Count(p.Output(), "report has failed with 3"); n != 1 {
+		t.Errorf("it was logged %d times, want once:\n%s", n, p.Output())
+	}
+	if r := s.Want(0, "events", "--type", "hook.*", "--json"); !strings.Contains(r.Stdout, `"type":"hook.dropped"`) {
+		t.Errorf("what came too often was not told:\n%s", r)
+	}
+}
