@@ -92,6 +92,23 @@ func (m *Meta) find(ctx context.Context, id string) (r Record, found bool, err e
 	return r, false, err
 }
 
+// follow returns what is known of a task whose record is here. One that has not ended here
+// may have been worked off elsewhere; the meta stores have it then. When they are away the
+// record has to do.
+func (m *Meta) follow(ctx context.Context, r Record) Record {
+	if r.State != StatePending && r.State != StateRetrying && r.State != StateRunning {
+		return r
+	}
+	elsewhere, found, _ := m.find(ctx, r.ID)
+	if !found || !elsewhere.Run.Started.After(r.Run.Started) {
+		return r
+	}
+	if r.State == StatePending || elsewhere.State == StateDone || elsewhere.State == StateDead {
+		r.State, r.Run = elsewhere.State, elsewhere.Run
+	}
+	return r
+}
+
 // metaTimeout is how long a store may take for a call.
 const metaTimeout = 5 * time.Second
 
@@ -137,6 +154,12 @@ func (r *Run) lines() string {
 // recordOfInfo returns what is known of a task that only a meta store knows.
 func recordOfInfo(i leptir.Info, classes leptir.Classes) Record {
 	r := Record{ID: i.ID, State: StatePending, Run: Run{Started: i.Started}}
+	if at, known := leptir.IDTime(i.ID); known {
+		r.Pushed = at
+	} else {
+		r.Pushed = i.Started
+	}
+	r.RunAt = r.Pushed
 	r.Type, _ = classes.Type(i.Class)
 	if r.Type == "" {
 		r.Type = i.Class

@@ -283,3 +283,31 @@ func TestMetaIsAsked(t *testing.T) {
 		t.Errorf("when the store is away: %v", err)
 	}
 }
+
+// TestMetaIsFollowed: a task that was pushed here and is worked off elsewhere.
+func TestMetaIsFollowed(t *testing.T) {
+	w := newWorld(t, only("exit 1"))
+	s := &shelf{}
+	meta, _ := metaOf(s)
+	w.TellMeta(meta)
+	elsewhere, here := w.push(""), w.push("")
+	later := time.Now().Add(time.Hour)
+	if r, err := w.Get(t.Context(), elsewhere); err != nil || r.State != StatePending {
+		t.Errorf("at first %+v (%v)", r, err)
+	}
+	w.until("the pushes are told", func() bool { return s.story(elsewhere) != "" && s.story(here) != "" })
+	w.must(s.Save(t.Context(), []leptir.Info{{ID: elsewhere, Status: leptir.StatusInProgress, Code: leptir.CodeUnknown, Started: later}}))
+	if r, err := w.Get(t.Context(), elsewhere); err != nil || r.State != StateRunning || !r.Run.Started.Equal(later) || r.Type != "t" {
+		t.Errorf("when it runs elsewhere %+v (%v)", r, err)
+	}
+	w.work()
+	meta.close(t)
+	w.must(s.Save(t.Context(), []leptir.Info{{ID: here, Status: leptir.StatusCompleted, Code: leptir.CodeSuccess, Started: later}}))
+	if r, err := w.Get(t.Context(), here); err != nil || r.State != StateDead || r.Run.Result != ResultError {
+		t.Errorf("what has ended here is %+v (%v)", r, err)
+	}
+	s.set(errAway, false)
+	if r, err := w.Get(t.Context(), elsewhere); err != nil || r.State != StateDead {
+		t.Errorf("when the store is away %+v (%v)", r, err)
+	}
+}

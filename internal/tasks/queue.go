@@ -234,7 +234,10 @@ func (q *Queue) Get(ctx context.Context, id string) (r Record, err error) {
 		r, err = load(tx, id)
 		return err
 	})
-	if !errors.Is(err, errNoRecord) {
+	switch {
+	case err == nil:
+		return q.meta.follow(ctx, r), nil
+	case !errors.Is(err, errNoRecord):
 		return r, err
 	}
 	r, known, err := q.meta.find(ctx, id)
