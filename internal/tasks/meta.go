@@ -2,8 +2,11 @@ package tasks
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -134,6 +137,9 @@ func (r *Record) info(classes leptir.Classes) leptir.Info {
 		i.Code = code
 	}
 	i.Seconds, i.Response = r.Run.Duration.Seconds(), r.Run.lines()
+	for _, key := range slices.Sorted(maps.Keys(r.Run.Meta)) {
+		i.Extra = append(i.Extra, leptir.Field{Key: key, Value: r.Run.Meta[key]})
+	}
 	return i
 }
 
@@ -180,6 +186,12 @@ func recordOfInfo(i leptir.Info, classes leptir.Classes) Record {
 		r.State = StateRetrying
 	}
 	r.Run.Duration, r.Run.Result, r.Run.Response = time.Duration(i.Seconds*float64(time.Second)), resultOfCode(i.Code), []byte(i.Response)
+	for _, field := range i.Extra {
+		if r.Run.Meta == nil {
+			r.Run.Meta = map[string]json.RawMessage{}
+		}
+		r.Run.Meta[field.Key] = field.Value
+	}
 	if !i.Started.IsZero() {
 		r.Run.Ended = i.Started.Add(r.Run.Duration)
 	}

@@ -54,10 +54,11 @@ func (s *shelf) Load(_ context.Context, id string) (leptir.Info, bool, error) {
 	return leptir.Info{}, false, s.err
 }
 
-func (s *shelf) set(err error, hang bool) {
+// answer has it answer from now on, perhaps with an error.
+func (s *shelf) answer(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.err, s.hang = err, hang
+	s.err, s.hang = err, false
 }
 
 // story returns what was saved of a task: status and code, one after the other.
@@ -175,7 +176,7 @@ func TestMetaAway(t *testing.T) {
 		done[0].State, done[0].Run = StateDone, Run{Result: ResultSuccess, Started: time.Now()}
 		meta.tell(done...)
 		meta.tell(pending(3, 4)...)
-		s.set(nil, false)
+		s.answer(nil)
 		<-time.After(metaPauseMost)
 		synctest.Wait()
 		got := map[string]string{}
@@ -203,7 +204,7 @@ func TestMetaHangs(t *testing.T) {
 		if took := time.Since(begin); took > 2*metaTimeout {
 			t.Errorf("it took %s", took)
 		}
-		s.set(nil, false)
+		s.answer(nil)
 		<-time.After(2 * metaPauseMost)
 		meta.close(t)
 		if n := len(s.saved); n < metaMost || n > metaMost+metaBatch {
@@ -278,7 +279,7 @@ func TestMetaIsAsked(t *testing.T) {
 	if _, err := w.Get(t.Context(), "nobody"); err == nil || !strings.Contains(err.Error(), "there is no task") {
 		t.Errorf("of a task that nobody knows: %v", err)
 	}
-	s.set(errAway, false)
+	s.answer(errAway)
 	if _, err := w.Get(t.Context(), "nobody"); !errors.Is(err, errAway) {
 		t.Errorf("when the store is away: %v", err)
 	}
@@ -306,7 +307,7 @@ func TestMetaIsFollowed(t *testing.T) {
 	if r, err := w.Get(t.Context(), here); err != nil || r.State != StateDead || r.Run.Result != ResultError {
 		t.Errorf("what has ended here is %+v (%v)", r, err)
 	}
-	s.set(errAway, false)
+	s.answer(errAway)
 	if r, err := w.Get(t.Context(), elsewhere); err != nil || r.State != StateDead {
 		t.Errorf("when the store is away %+v (%v)", r, err)
 	}
