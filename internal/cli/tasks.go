@@ -30,7 +30,7 @@ func tasksCommand(io IO) *cli.Command {
 				"procops tasks list --status dead",
 			),
 		Subcommands: []*cli.Command{
-			tasksPushCommand(io), tasksWorkCommand(io), tasksListCommand(io), tasksShowCommand(io), tasksDeadCommand(io), tasksBenchCommand(io),
+			tasksPushCommand(io), tasksWorkCommand(io), tasksListCommand(io), tasksShowCommand(io), tasksCancelCommand(io), tasksDeadCommand(io), tasksBenchCommand(io),
 		},
 	}
 }

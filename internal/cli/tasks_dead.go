@@ -78,7 +78,7 @@ func deadRequeueCommand(io IO) *cli.Command {
 			examples("procops tasks dead requeue 01KB0V6M3G7Q9WJ2Y4T8XN5RCE", "procops tasks dead requeue --type mail.send", "procops tasks dead requeue --all"),
 		Flags: selectDeadFlags("requeue"),
 		Action: func(c *cli.Context) error {
-			return handDead(c, io, "requeued", (*tasks.Queue).Requeue)
+			return handTasks(c, io, handling{done: "requeued", find: (*tasks.Queue).Dead, do: (*tasks.Queue).Requeue, missed: notDead})
 		},
 	}
 }
@@ -93,7 +93,7 @@ func deadDeleteCommand(io IO) *cli.Command {
 			examples("procops tasks dead delete 01KB0V6M3G7Q9WJ2Y4T8XN5RCE", "procops tasks dead delete --type mail.send"),
 		Flags: selectDeadFlags("delete"),
 		Action: func(c *cli.Context) error {
-			return handDead(c, io, "deleted", (*tasks.Queue).DeleteDead)
+			return handTasks(c, io, handling{done: "deleted", find: (*tasks.Queue).Dead, do: (*tasks.Queue).DeleteDead, missed: notDead})
 		},
 	}
 }
@@ -108,8 +108,17 @@ func selectDeadFlags(what string) []cli.Flag {
 	}
 }
 
-// handDead does something to the dead tasks that the command line names or selects.
-func handDead(c *cli.Context, io IO, done string, do func(*tasks.Queue, context.Context, []string) ([]string, error)) error {
+// handling is something that is done to tasks.
+type handling struct {
+	done string // what they are afterwards
+	find func(*tasks.Queue, context.Context, tasks.Filter) ([]tasks.Record, error)
+	do   func(*tasks.Queue, context.Context, []string) ([]string, error)
+	// missed says why it was not done to some tasks that were named.
+	missed func(context.Context, *tasks.Queue, []string) error
+}
+
+// handTasks does something to the tasks that the command line names or selects.
+func handTasks(c *cli.Context, io IO, h handling) error {
 	least, most := 1, -1
 	selects := c.Bool(flagAll) || c.IsSet(flagType)
 	if selects {
@@ -121,7 +130,7 @@ func handDead(c *cli.Context, io IO, done string, do func(*tasks.Queue, context.
 	}
 	return withQueue(c, io, func(ctx context.Context, queue *tasks.Queue, _ tasks.Config) error {
 		if selects {
-			records, err := queue.Dead(ctx, tasks.Filter{Type: c.String(flagType)})
+			records, err := h.find(queue, ctx, tasks.Filter{Type: c.String(flagType)})
 			if err != nil {
 				return err
 			}
@@ -129,14 +138,15 @@ func handDead(c *cli.Context, io IO, done string, do func(*tasks.Queue, context.
 				ids = append(ids, records[i].ID)
 			}
 		}
-		changed, err := do(queue, ctx, ids)
-		if printed := printHanded(c, io, done, changed); err != nil || printed != nil {
+		changed, err := h.do(queue, ctx, ids)
+		if printed := printHanded(c, io, h.done, changed); err != nil || printed != nil {
 			return errors.Join(err, printed)
 		}
-		if selects { // who was faster has done what was wanted
+		rest := slices.DeleteFunc(ids, func(id string) bool { return slices.Contains(changed, id) })
+		if selects || len(rest) == 0 { // who was faster has done what was wanted
 			return nil
 		}
-		return missed(ids, changed)
+		return h.missed(ctx, queue, rest)
 	})
 }
 
@@ -153,17 +163,8 @@ func printHanded(c *cli.Context, io IO, done string, ids []string) error {
 	return nil
 }
 
-// missed says which tasks were not dead.
-func missed(ids, changed []string) error {
-	var rest []string
-	for _, id := range ids {
-		if !slices.Contains(changed, id) {
-			rest = append(rest, id)
-		}
-	}
-	if len(rest) == 0 {
-		return nil
-	}
-	return fault.New(fault.NotFound, "there is no dead task %q", strings.Join(rest, " ")).
+// notDead says which tasks are not dead.
+func notDead(_ context.Context, _ *tasks.Queue, ids []string) error {
+	return fault.New(fault.NotFound, "there is no dead task %q", strings.Join(ids, " ")).
 		WithHint("`procops tasks dead list` shows them; one that somebody else has in hand is free a little later")
 }

@@ -67,6 +67,7 @@ var (
 	eventDead      = event.Define[deadData]("tasks.task.dead", "A task was given up: it has failed too often, or too many workers have died of it.")
 	eventReleased  = event.Define[releaseData]("tasks.task.released", "A worker that stops has given a task back before it was done.")
 	eventRequeued  = event.Define[handData]("tasks.task.requeued", "A dead task was given back to the queue; its counts begin anew.")
+	eventCancelled = event.Define[handData]("tasks.task.cancelled", "A task was cancelled: it is not run any more, or its run is being ended.")
 	eventDeleted   = event.Define[handData]("tasks.task.deleted", "A dead task was deleted.")
 )
 
@@ -75,6 +76,6 @@ func Events() []event.Description {
 	return []event.Description{
 		eventPushed.Describe(), eventStarted.Describe(), eventProgress.Describe(), eventCompleted.Describe(),
 		eventFailed.Describe(), eventPostponed.Describe(), eventDead.Describe(), eventReleased.Describe(),
-		eventRequeued.Describe(), eventDeleted.Describe(),
+		eventRequeued.Describe(), eventDeleted.Describe(), eventCancelled.Describe(),
 	}
 }

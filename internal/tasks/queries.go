@@ -93,14 +93,20 @@ func saveEnd(tx *store.Tx, r *Record) error {
 // forgetAtOnce bounds how many old tasks one that is done takes with it.
 const forgetAtOnce = 20
 
-// queryForget finds what is done and old at the beginning of an index.
-const queryForget = `DELETE FROM tasks WHERE seq IN (
-	SELECT seq FROM tasks INDEXED BY tasks_done WHERE state = 'done' AND ended_at < ? ORDER BY ended_at LIMIT ?)`
+// The queries of forget find what is done or cancelled and old at the beginning of an index.
+const (
+	queryForget = `DELETE FROM tasks WHERE seq IN (
+		SELECT seq FROM tasks INDEXED BY tasks_done WHERE state = 'done' AND ended_at < ? ORDER BY ended_at LIMIT ?)`
+	queryForgetCancelled = `DELETE FROM tasks WHERE seq IN (
+		SELECT seq FROM tasks INDEXED BY tasks_cancelled WHERE state = 'cancelled' AND ended_at < ? ORDER BY ended_at LIMIT ?)`
+)
 
-// forget removes tasks that were done before a time.
+// forget removes tasks that were done or cancelled before a time.
 func forget(tx *store.Tx, before time.Time) error {
-	if _, err := tx.Exec(queryForget, before.UnixMicro(), forgetAtOnce); err != nil {
-		return fmt.Errorf("cannot forget old tasks: %w", err)
+	for _, query := range []string{queryForget, queryForgetCancelled} {
+		if _, err := tx.Exec(query, before.UnixMicro(), forgetAtOnce); err != nil {
+			return fmt.Errorf("cannot forget old tasks: %w", err)
+		}
 	}
 	return nil
 }

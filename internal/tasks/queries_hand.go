@@ -66,3 +66,53 @@ func erase(tx *store.Tx, id string) error {
 	tx.Emit(eventDeleted.New(id, handData{Type: typ}))
 	return nil
 }
+
+// cancel records that nobody wants a task any more, and returns whether that changes
+// anything.
+func cancel(tx *store.Tx, id string) (bool, error) {
+	r, err := load(tx, id)
+	if err != nil {
+		return false, err
+	}
+	to, err := transition(r.State, TriggerCancel)
+	if err != nil || to == r.State {
+		return false, err
+	}
+	var ended sql.NullInt64
+	if r.State != StateRunning {
+		ended = sql.NullInt64{Int64: tx.Now().UnixMicro(), Valid: true}
+	}
+	if _, err := tx.Exec("UPDATE tasks SET state = ?, ended_at = ? WHERE id = ?", string(to), ended, id); err != nil {
+		return false, fmt.Errorf("cannot cancel task %q: %w", id, err)
+	}
+	tx.Emit(eventCancelled.New(id, handData{Type: r.Type}))
+	return true, nil
+}
+
+// queryCancelledRuns finds the tasks whose run is to end.
+const queryCancelledRuns = `SELECT id FROM tasks INDEXED BY tasks_cancelled WHERE state = 'cancelled' AND ended_at IS NULL`
+
+func cancelledRuns(tx *store.Tx) (ids []string, err error) {
+	found, err := tx.Query(queryCancelledRuns)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = found.Close() }()
+	for found.Next() {
+		var id string
+		if err := found.Scan(&id); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, found.Err()
+}
+
+// saveGone records that a cancelled task does not run any more: its worker has died.
+func saveGone(tx *store.Tx, id string) error {
+	_, err := tx.Exec("UPDATE tasks SET ended_at = ? WHERE id = ? AND ended_at IS NULL", tx.Now().UnixMicro(), id)
+	if err != nil {
+		return fmt.Errorf("cannot record the end of task %q: %w", id, err)
+	}
+	return nil
+}

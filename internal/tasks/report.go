@@ -19,7 +19,11 @@ func (q *Queue) start(ctx context.Context, l *broker.Lease, r *Record) (state St
 		if err := create(tx, r); err != nil {
 			return err
 		}
-		if _, state, err = move(tx, l, TriggerStart); err != nil || state != StateRunning {
+		_, state, err = move(tx, l, TriggerStart)
+		switch {
+		case err == nil && state == StateCancelled:
+			return saveGone(tx, l.ID)
+		case err != nil || state != StateRunning:
 			return err
 		}
 		tx.Emit(eventStarted.New(l.ID, startData{Type: l.Type, Attempt: l.Attempts + 1, Crashes: l.Crashes}))
@@ -43,7 +47,10 @@ func (q *Queue) end(ctx context.Context, l *broker.Lease, r Record, t Trigger) e
 			err  error
 		)
 		from, to, err = move(tx, l, t)
-		if err != nil || from == to {
+		switch {
+		case err == nil && to == StateCancelled:
+			return saveEnd(tx, &r)
+		case err != nil || from == to:
 			return err
 		}
 		data := endData{
@@ -72,10 +79,12 @@ func (q *Queue) end(ctx context.Context, l *broker.Lease, r Record, t Trigger) e
 	}
 	r.State = to
 	q.meta.tell(r)
-	switch t {
-	case TriggerRetry, TriggerPostpone:
+	switch {
+	case to == StateCancelled:
+		return q.ack(ctx, l)
+	case t == TriggerRetry, t == TriggerPostpone:
 		return q.broker.Nack(ctx, *l, broker.Again{At: r.RunAt, Failed: t == TriggerRetry})
-	case TriggerGiveUp:
+	case t == TriggerGiveUp:
 		return q.broker.Bury(ctx, *l)
 	default:
 		return q.ack(ctx, l)
@@ -102,7 +111,10 @@ func (q *Queue) bury(ctx context.Context, l *broker.Lease, r Record) error {
 			err  error
 		)
 		from, to, err = move(tx, l, TriggerGiveUp)
-		if err != nil || from == to {
+		switch {
+		case err == nil && to == StateCancelled:
+			return saveGone(tx, l.ID)
+		case err != nil || from == to:
 			return err
 		}
 		tx.Emit(eventDead.New(r.ID, deadData{Type: r.Type, Attempts: r.Attempts, Crashes: r.Crashes, Message: r.Run.Message}))
@@ -124,6 +136,9 @@ func (q *Queue) release(ctx context.Context, l *broker.Lease, r Record) error {
 	err := q.store.Update(ctx, func(tx *store.Tx) error {
 		from, to, err := move(tx, l, TriggerRelease)
 		r.State = to
+		if err == nil && to == StateCancelled {
+			return saveGone(tx, l.ID)
+		}
 		if err == nil && from != to {
 			tx.Emit(eventReleased.New(l.ID, releaseData{Type: l.Type}))
 		}
@@ -133,6 +148,9 @@ func (q *Queue) release(ctx context.Context, l *broker.Lease, r Record) error {
 		return err
 	}
 	q.meta.tell(r)
+	if r.State == StateCancelled {
+		return q.ack(ctx, l)
+	}
 	return q.broker.Nack(ctx, *l, broker.Again{})
 }
 

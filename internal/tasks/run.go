@@ -41,6 +41,9 @@ func (w *worker) attend(h *held) runEnd {
 	}
 	switch w.execute(h, handler, &r, params) {
 	case runner.Cancelled:
+		if errors.Is(context.Cause(h.ctx), errCancelled) {
+			return w.cancelled(l, r)
+		}
 		return w.stopped(h, r)
 	case runner.Stop:
 		w.leave(errAsked)
@@ -78,6 +81,14 @@ func (w *worker) stopped(h *held, r Record) runEnd {
 	w.deps.Log.Warn().Str("task", h.lease.ID).Str("type", h.lease.Type).Msg("task stopped and given back")
 	w.persist(&h.lease, "give back", func(ctx context.Context) error { return w.q.release(ctx, &h.lease, r) })
 	return runReleased
+}
+
+// cancelled records the end of a run that was ended because nobody wants its task any more.
+func (w *worker) cancelled(l *broker.Lease, r Record) runEnd {
+	w.deps.Log.Warn().Str("task", r.ID).Str("type", r.Type).Msg("task cancelled while it ran")
+	r.Run.Result, r.Run.Message = ResultUnknown, errCancelled.Error()
+	w.persist(l, "end", func(ctx context.Context) error { return w.q.end(ctx, l, r, TriggerComplete) })
+	return runNothing
 }
 
 // settle records how a run has ended and decides whether there is another.

@@ -63,7 +63,7 @@ func (q *Queue) Work(ctx context.Context, deps Deps, opt WorkOptions) (Report, e
 	}
 	w := &worker{
 		q: q, deps: deps, opt: opt, types: q.cfg.Runnable(), handlers: map[string]*handler{},
-		ended: make(chan ending), leases: leases{held: map[string]*held{}},
+		ended: make(chan ending), leases: leases{some: make(chan struct{}, 1), held: map[string]*held{}},
 	}
 	if len(w.types) == 0 {
 		return Report{}, fault.Wrap(fault.Usage, ErrNoType, "there is nothing to work off").
@@ -120,6 +120,7 @@ func (w *worker) run(ctx context.Context) (Report, error) {
 	keeping, enough := context.WithCancel(context.WithoutCancel(ctx))
 	var keeper sync.WaitGroup
 	keeper.Go(func() { w.keepLeases(keeping) })
+	keeper.Go(func() { w.watchCancels(keeping) })
 	err := w.loop(ctx)
 	w.drain(cancel)
 	enough()
@@ -322,6 +323,8 @@ type held struct {
 
 // leases are those of all tasks of a worker.
 type leases struct {
+	some chan struct{} // room for one: there is one
+
 	mu   sync.Mutex
 	held map[string]*held
 }
@@ -332,6 +335,10 @@ func (s *leases) add(ctx context.Context, l broker.Lease, until time.Time) *held
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held[l.ID] = h
+	select {
+	case s.some <- struct{}{}:
+	default:
+	}
 	return h
 }
 
