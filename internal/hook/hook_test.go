@@ -44,7 +44,7 @@ func (w *world) did(what string) {
 
 func (w *world) deps() Deps {
 	return Deps{
-		Log: func() zerolog.Logger { return zerolog.New(&w.log) },
+		Log: func() zerolog.Logger { return zerolog.New(zerolog.SyncWriter(&w.log)) },
 		PushTask: func(ctx context.Context, typ string, params []byte) error {
 			if w.block != nil {
 				select {
