@@ -2,15 +2,18 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	stdio "io"
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"procops/internal/app"
 	"procops/internal/fault"
+	"procops/internal/proc"
 )
 
 // background is a procops that was started in a session of its own, so that the end of
@@ -21,6 +24,37 @@ type background struct {
 	exited  chan int // gets its exit code
 	log     string
 	before  int64 // size of the log when it was started
+}
+
+// flagBackground is how procops tells the one that it has started that that is in the
+// background.
+const flagBackground = "background"
+
+// startUp starts procops in the background with a command line that has flagBackground,
+// and waits until it says that it is up. If it does not, it is printed why.
+func startUp(ctx context.Context, io IO, a *app.App, what, log string, line []string) (*background, error) {
+	ours, theirs, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("cannot start %s: %w", what, err)
+	}
+	defer func() { _ = ours.Close() }()
+	b, err := startBackground(a, what, log, line, theirs)
+	_ = theirs.Close()
+	if err != nil {
+		return nil, err
+	}
+	said, err := b.awaitUp(ctx, ours)
+	if err != nil {
+		return nil, err
+	}
+	before, up := bytes.CutSuffix(said, []byte(upMark))
+	if _, err := io.Stderr.Write(before); err != nil {
+		return nil, err
+	}
+	if !up {
+		return nil, exit(max(1, <-b.exited))
+	}
+	return b, nil
 }
 
 // startBackground starts procops with a command line; what it prints goes to the end of
@@ -110,4 +144,69 @@ func (b *background) written() ([]byte, error) {
 	const most = 64 << 10
 	text, err := stdio.ReadAll(stdio.NewSectionReader(f, b.before, most))
 	return text, errors.Join(err, f.Close())
+}
+
+// awaitUp returns what it has said until it was up, or has ended.
+func (b *background) awaitUp(ctx context.Context, pipe *os.File) ([]byte, error) {
+	type answer struct {
+		said []byte
+		err  error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		said, err := stdio.ReadAll(pipe)
+		answers <- answer{said, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.said, a.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx) // it goes on by itself
+	}
+}
+
+// backgroundUmask is that of daemons, by old custom.
+const backgroundUmask = 0o027
+
+// settleInBackground is what one that was started by startUp does first.
+func settleInBackground() {
+	syscall.Umask(backgroundUmask)
+	syscall.CloseOnExec(logFD)
+}
+
+// logFD is the descriptor of the log of one in the background. Until it is up its
+// standard error is a pipe to whoever has started it.
+const logFD = 3
+
+// upMark is what it writes there last of all, when it is up.
+const upMark = "\x00"
+
+// tellStarter returns what tells whoever has started this that it is up. If it is
+// not, its end tells, and the error that is printed then.
+func tellStarter(io IO) func(error) {
+	return func(err error) {
+		if err != nil {
+			return
+		}
+		_, _ = io.Stderr.WriteString(upMark) // if nobody waits any more, it is up all the same
+		_ = syscall.Dup3(logFD, int(io.Stderr.Fd()), 0)
+		_ = syscall.Close(logFD)
+	}
+}
+
+// stopLook is the time between two looks whether somebody has ended.
+const stopLook = 10 * time.Millisecond
+
+// awaitEnd waits until a process has ended.
+func awaitEnd(ctx context.Context, id proc.Identity) error {
+	look := time.NewTicker(stopLook)
+	defer look.Stop()
+	for id.Alive() {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
 }

@@ -14,9 +14,6 @@ import (
 	"procops/internal/sdnotify"
 )
 
-// flagBackground is how `daemon start` tells the daemon that it is in the background.
-const flagBackground = "background"
-
 func daemonRunCommand(io IO) *cli.Command {
 	return &cli.Command{
 		Name:      "run",
@@ -71,8 +68,7 @@ func runDaemon(c *cli.Context, io IO, once bool) (last daemon.Turn, err error) {
 	}
 	background := c.Bool(flagBackground)
 	if background {
-		syscall.Umask(backgroundUmask)
-		syscall.CloseOnExec(logFD)
+		settleInBackground()
 	}
 	// From here on signals are ours, before anything is started.
 	signals := io.Signals()
@@ -123,9 +119,6 @@ func runDaemon(c *cli.Context, io IO, once bool) (last daemon.Turn, err error) {
 	return d.Last(), err
 }
 
-// backgroundUmask is that of daemons, by old custom.
-const backgroundUmask = 0o027
-
 // conductDaemon passes signals on to the daemon.
 func conductDaemon(d *daemon.Daemon, signals <-chan os.Signal, over <-chan struct{}) {
 	for {
@@ -152,25 +145,5 @@ func turnPrinter(c *cli.Context, io IO) func(proc.Stream, []byte) {
 			to = io.Stderr
 		}
 		_, _ = to.Write(data) // the daemon goes on, whoever reads
-	}
-}
-
-// logFD is the descriptor of the log of a daemon in the background. Until it is up its
-// standard error is a pipe to whoever has started it.
-const logFD = 3
-
-// upMark is what the daemon writes there last of all, when it is up.
-const upMark = "\x00"
-
-// tellStarter returns what tells whoever has started this that the daemon is up. If it is
-// not, its end tells, and the error that is printed then.
-func tellStarter(io IO) func(error) {
-	return func(err error) {
-		if err != nil {
-			return
-		}
-		_, _ = io.Stderr.WriteString(upMark) // if nobody waits any more, it is up all the same
-		_ = syscall.Dup3(logFD, int(io.Stderr.Fd()), 0)
-		_ = syscall.Close(logFD)
 	}
 }

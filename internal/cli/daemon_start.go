@@ -1,12 +1,9 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	stdio "io"
-	"os"
 	"strconv"
 	"syscall"
 	"time"
@@ -161,56 +158,17 @@ func startDaemons(ctx context.Context, io IO, a *app.App, ids []daemon.ID, words
 
 // startDaemon starts a daemon and waits until it is up.
 func startDaemon(ctx context.Context, io IO, a *app.App, id daemon.ID, words []string) error {
-	ours, theirs, err := os.Pipe()
-	if err != nil {
-		return fmt.Errorf("cannot start daemon %q: %w", id, err)
-	}
-	defer func() { _ = ours.Close() }()
 	line := append(baseLine(a), "daemon", "run", id.Name, "--"+flagContext, id.Context, "--"+flagBackground)
 	if id.Instance > 0 {
 		line = append(line, "--"+flagInstance, strconv.Itoa(id.Instance))
 	}
-	b, err := startBackground(a, "the daemon", a.Config.Daemon.LogPath(id, a.StateDir), append(line, words...), theirs)
-	_ = theirs.Close()
+	b, err := startUp(ctx, io, a, fmt.Sprintf("daemon %q", id.Name), a.Config.Daemon.LogPath(id, a.StateDir), append(line, words...))
 	if err != nil {
 		return err
-	}
-	said, err := b.awaitUp(ctx, ours)
-	if err != nil {
-		return err
-	}
-	before, up := bytes.CutSuffix(said, []byte(upMark))
-	if _, err := io.Stderr.Write(before); err != nil {
-		return err
-	}
-	if !up {
-		return exit(max(1, <-b.exited))
 	}
 	_, err = fmt.Fprintf(io.Stdout, "%s: runs in the background (pid %d); its log is %s\n", id, b.process.Pid, b.log)
 	return err
 }
-
-// awaitUp returns what the daemon has said until it was up, or has ended.
-func (b *background) awaitUp(ctx context.Context, pipe *os.File) ([]byte, error) {
-	type answer struct {
-		said []byte
-		err  error
-	}
-	answers := make(chan answer, 1)
-	go func() {
-		said, err := stdio.ReadAll(pipe)
-		answers <- answer{said, err}
-	}()
-	select {
-	case a := <-answers:
-		return a.said, a.err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx) // it goes on by itself
-	}
-}
-
-// stopLook is the time between two looks whether a daemon has ended.
-const stopLook = 10 * time.Millisecond
 
 // stopDaemons stops those that run and waits for their ends.
 func stopDaemons(ctx context.Context, io IO, a *app.App, ids []daemon.ID, sig proc.Signal, patience time.Duration) error {
@@ -238,19 +196,6 @@ func stopDaemons(ctx context.Context, io IO, a *app.App, ids []daemon.ID, sig pr
 		}
 		if _, err := fmt.Fprintf(io.Stdout, "%s: %s\n", id, said); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-func awaitEnd(ctx context.Context, id proc.Identity) error {
-	look := time.NewTicker(stopLook)
-	defer look.Stop()
-	for id.Alive() {
-		select {
-		case <-look.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -263,4 +264,13 @@ func (id ID) filler(instances int) *strings.Replacer {
 		"{{name}}", id.Name, "{{context}}", id.Context,
 		"{{instance}}", fmt.Sprint(id.Number()), "{{instances}}", fmt.Sprint(instances),
 	)
+}
+
+// PidfilePath returns the path of a daemon's pidfile.
+func (c Config) PidfilePath(id ID, stateDir string) string {
+	dir := c.RunDir
+	if dir == "" {
+		dir = filepath.Join(stateDir, "run")
+	}
+	return filepath.Join(dir, id.String()+".pid")
 }

@@ -12,6 +12,7 @@ import (
 
 	"procops/internal/event"
 	"procops/internal/fault"
+	"procops/internal/pidfile"
 	"procops/internal/proc"
 	"procops/internal/runner"
 	"procops/internal/states"
@@ -64,7 +65,7 @@ type Daemon struct {
 	failed   bool   // it has given up
 	pace     pace
 	worker   worker
-	pidfile  *pidfile
+	pidfile  *pidfile.File
 	logs     *logs
 	journal  *journal
 	beats    *beats
@@ -158,7 +159,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 
 // open takes and opens all that the daemon needs.
 func (d *Daemon) open(ctx context.Context) (err error) {
-	if d.pidfile, err = claim(d.common.PidfilePath(d.id, d.deps.StateDir), d.ownPID()); err != nil {
+	if d.pidfile, err = pidfile.Claim(d.common.PidfilePath(d.id, d.deps.StateDir), d.ownPID()); err != nil {
 		return err
 	}
 	if d.logs, err = openLogs(d.common, d.id, d.deps); err != nil {
@@ -214,7 +215,7 @@ func (d *Daemon) close(err error) error {
 			d.deps.Log.Warn().Err(bad).Msg("cannot write all of the log")
 		}
 	}
-	if bad := d.pidfile.release(); bad != nil {
+	if bad := d.pidfile.Release(); bad != nil {
 		d.deps.Log.Warn().Err(bad).Msg("the pidfile is left")
 	}
 	return err

@@ -17,6 +17,7 @@ import (
 	"procops/internal/event"
 	"procops/internal/fault"
 	"procops/internal/launch"
+	"procops/internal/pidfile"
 	"procops/internal/runner"
 	"procops/internal/store"
 	"procops/internal/unit"
@@ -219,7 +220,7 @@ func TestSignals(t *testing.T) {
 				if !slices.Contains(s.events(), c.reported) {
 					t.Errorf("heard %q", s.events())
 				}
-				_, runs := holder(s.pidfile.path)
+				_, runs := pidfile.Holder(s.common.PidfilePath(s.id, s.deps.StateDir))
 				if runs == c.ends {
 					t.Errorf("it has its pidfile: %v", runs)
 				}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"procops/internal/fault"
+	"procops/internal/pidfile"
 	"procops/internal/proc"
 	"procops/internal/store"
 	"procops/internal/unit"
@@ -63,7 +64,7 @@ func (c Config) Look(ctx context.Context, st *store.Store, id ID, stateDir strin
 		return s, err
 	}
 	s.Began, s.Turns, s.Failures, s.Last, s.Reason = r.began, r.turns, r.failures, r.turn, r.reason
-	pid, running := holder(s.Pidfile)
+	pid, running := pidfile.Holder(s.Pidfile)
 	s.Running, s.Hosted = running, running && pid == 0
 	switch {
 	case running && (pid == r.by.PID || pid == 0) && r.by.Alive():
@@ -106,7 +107,7 @@ func (c Config) Signal(id ID, stateDir string, sig proc.Signal) (proc.Identity, 
 // RunningBy returns whether a daemon runs, and the process; the zero Identity if it has
 // none of its own.
 func (c Config) RunningBy(id ID, stateDir string) (by proc.Identity, running bool) {
-	pid, held := holder(c.PidfilePath(id, stateDir))
+	pid, held := pidfile.Holder(c.PidfilePath(id, stateDir))
 	if !held || pid == 0 {
 		return by, held
 	}

@@ -1,4 +1,5 @@
-package daemon
+// Package pidfile says which process does something that only one at a time may do.
+package pidfile
 
 import (
 	"bytes"
@@ -18,11 +19,11 @@ import (
 	"procops/internal/flock"
 )
 
-// pidfile is the file that says which process is the daemon. The kernel's lock on it,
+// File is a file that says which process it is. The kernel's lock on it,
 // and nothing that stands in it, decides who is: so one that is left behind, empty or
 // garbage is in nobody's way. It has the pid and nothing else, because people write
-// kill $(cat FILE); it is empty where the daemon has no process of its own.
-type pidfile struct {
+// kill $(cat FILE); it is empty where there is no process of its own.
+type File struct {
 	path string
 	file *os.File
 }
@@ -30,10 +31,10 @@ type pidfile struct {
 // maxPidfile is how many bytes of a pidfile are read.
 const maxPidfile = 64
 
-// claim takes the pidfile for this process, or with pid 0 for a daemon that has none of
-// its own. The error is a fault.Conflict if another daemon has it, or if the file is
+// Claim takes the pidfile for the process pid, or with 0 for what has none of its own.
+// The error is a fault.Conflict if another process has it, or if the file is
 // another user's.
-func claim(path string, pid int) (*pidfile, error) {
+func Claim(path string, pid int) (*File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // other programs may read who runs
 		return nil, fmt.Errorf("cannot make the directory of the pidfile: %w", err)
 	}
@@ -42,7 +43,7 @@ func claim(path string, pid int) (*pidfile, error) {
 		if err != nil {
 			return nil, err
 		}
-		p := &pidfile{path: path, file: f}
+		p := &File{path: path, file: f}
 		current, err := p.lock()
 		switch {
 		case err != nil:
@@ -141,11 +142,11 @@ func belongsTo(path string, info fs.FileInfo) error {
 		who = account.Username
 	}
 	return fault.New(fault.Conflict, "pidfile %q belongs to user %s", path, who).
-		WithHint("if that user does not run this daemon any more, remove the file")
+		WithHint("if that user does not run it any more, remove the file")
 }
 
 // lock takes the lock. It returns false if the file is not at its path any more.
-func (p *pidfile) lock() (current bool, err error) {
+func (p *File) lock() (current bool, err error) {
 	err = flock.Claim(p.file)
 	if errors.Is(err, flock.ErrTaken) {
 		running := "it already runs"
@@ -161,7 +162,7 @@ func (p *pidfile) lock() (current bool, err error) {
 }
 
 // current reports whether the path still leads to the file that is open.
-func (p *pidfile) current() bool {
+func (p *File) current() bool {
 	ours, err := p.file.Stat()
 	if err != nil {
 		return false
@@ -171,7 +172,7 @@ func (p *pidfile) current() bool {
 }
 
 // write says who has the file.
-func (p *pidfile) write(pid int) error {
+func (p *File) write(pid int) error {
 	var text []byte
 	if pid != 0 {
 		text = fmt.Appendf(nil, "%d\n", pid)
@@ -182,8 +183,8 @@ func (p *pidfile) write(pid int) error {
 	return p.file.Truncate(int64(len(text)))
 }
 
-// release removes the file, if it is still this daemon's, and frees the lock.
-func (p *pidfile) release() error {
+// Release removes the file, if it is still this one, and frees the lock.
+func (p *File) Release() error {
 	var err error
 	if p.current() {
 		err = os.Remove(p.path)
@@ -191,9 +192,9 @@ func (p *pidfile) release() error {
 	return errors.Join(err, p.file.Close())
 }
 
-// holder returns whether a daemon has the pidfile, and its pid; 0 if it has no process of
+// Holder returns whether somebody has the pidfile, and the pid; 0 if there is no process of
 // its own.
-func holder(path string) (pid int, held bool) {
+func Holder(path string) (pid int, held bool) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return 0, false
@@ -216,13 +217,4 @@ func readPID(f *os.File) int {
 		return 0
 	}
 	return pid
-}
-
-// PidfilePath returns the path of a daemon's pidfile.
-func (c Config) PidfilePath(id ID, stateDir string) string {
-	dir := c.RunDir
-	if dir == "" {
-		dir = filepath.Join(stateDir, "run")
-	}
-	return filepath.Join(dir, id.String()+".pid")
 }

@@ -1,4 +1,4 @@
-package daemon
+package pidfile
 
 import (
 	"errors"
@@ -27,9 +27,9 @@ func aPidfile(t *testing.T, content string) string {
 	return path
 }
 
-func claimed(t *testing.T, path string, pid int) *pidfile {
+func claimed(t *testing.T, path string, pid int) *File {
 	t.Helper()
-	p, err := claim(path, pid)
+	p, err := Claim(path, pid)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,15 +60,15 @@ func TestClaimWhatIsLeft(t *testing.T) {
 	for name, content := range leftBehind() {
 		t.Run(name, func(t *testing.T) {
 			path := aPidfile(t, content)
-			if pid, held := holder(path); held {
+			if pid, held := Holder(path); held {
 				t.Errorf("before: it is held by %d", pid)
 			}
 			p := claimed(t, path, 4711)
 			wantContent(t, path, "4711\n")
-			if pid, held := holder(path); !held || pid != 4711 {
+			if pid, held := Holder(path); !held || pid != 4711 {
 				t.Errorf("it is held: %v, by %d", held, pid)
 			}
-			if err := p.release(); err != nil {
+			if err := p.Release(); err != nil {
 				t.Error(err)
 			}
 			if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
@@ -89,7 +89,7 @@ func TestClaimOnce(t *testing.T) {
 				path := aPidfile(t, contents[name])
 				var (
 					all, looking sync.WaitGroup
-					owners       = make(chan *pidfile, claimants)
+					owners       = make(chan *File, claimants)
 					refused      = make(chan error, claimants)
 					begin, end   = make(chan struct{}), make(chan struct{})
 				)
@@ -100,7 +100,7 @@ func TestClaimOnce(t *testing.T) {
 							case <-end:
 								return
 							default:
-								holder(path)
+								Holder(path)
 							}
 						}
 					})
@@ -108,7 +108,7 @@ func TestClaimOnce(t *testing.T) {
 				for n := range claimants {
 					all.Go(func() {
 						<-begin
-						p, err := claim(path, n+1)
+						p, err := Claim(path, n+1)
 						if err != nil {
 							refused <- err
 							return
@@ -130,7 +130,7 @@ func TestClaimOnce(t *testing.T) {
 						t.Errorf("round %d: %v", round, err)
 					}
 				}
-				if err := (<-owners).release(); err != nil {
+				if err := (<-owners).Release(); err != nil {
 					t.Error(err)
 				}
 			}
@@ -150,7 +150,7 @@ func TestClaimInTurn(t *testing.T) {
 	for n := range 8 {
 		all.Go(func() {
 			for range 200 {
-				p, err := claim(path, n+1)
+				p, err := Claim(path, n+1)
 				if fault.Is(err, fault.Conflict) {
 					continue
 				}
@@ -165,7 +165,7 @@ func TestClaimInTurn(t *testing.T) {
 				}
 				inside--
 				mu.Unlock()
-				if err := p.release(); err != nil {
+				if err := p.Release(); err != nil {
 					t.Error(err)
 				}
 			}
@@ -184,10 +184,10 @@ func TestClaimTaken(t *testing.T) {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := claim(path, 1); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), want) {
+		if _, err := Claim(path, 1); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), want) {
 			t.Errorf("with %q in it: %v", content, err)
 		}
-		if err := p.release(); err != nil {
+		if err := p.Release(); err != nil {
 			t.Error(err)
 		}
 	}
@@ -198,10 +198,10 @@ func TestClaimHosted(t *testing.T) {
 	path := aPidfile(t, "123456\n")
 	p := claimed(t, path, 0)
 	wantContent(t, path, "")
-	if pid, held := holder(path); !held || pid != 0 {
+	if pid, held := Holder(path); !held || pid != 0 {
 		t.Errorf("it is held: %v, by %d", held, pid)
 	}
-	if err := p.release(); err != nil {
+	if err := p.Release(); err != nil {
 		t.Error(err)
 	}
 }
@@ -215,11 +215,11 @@ func TestReleaseWhatIsOurs(t *testing.T) {
 			t.Fatal(err)
 		}
 		other := claimed(t, path, 2)
-		if err := p.release(); err != nil {
+		if err := p.Release(); err != nil {
 			t.Error(err)
 		}
 		wantContent(t, path, "2\n")
-		if err := other.release(); err != nil {
+		if err := other.Release(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -232,7 +232,7 @@ func TestReleaseWhatIsOurs(t *testing.T) {
 		if err := os.Rename(path+".new", path); err != nil {
 			t.Fatal(err)
 		}
-		if err := p.release(); err != nil {
+		if err := p.Release(); err != nil {
 			t.Error(err)
 		}
 		wantContent(t, path, "other\n")
@@ -243,7 +243,7 @@ func TestReleaseWhatIsOurs(t *testing.T) {
 		if err := os.RemoveAll(filepath.Dir(path)); err != nil {
 			t.Fatal(err)
 		}
-		if err := p.release(); err != nil {
+		if err := p.Release(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -270,9 +270,9 @@ func TestClaimWhatIsNoFile(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p, err := claim(path, 1)
+			p, err := Claim(path, 1)
 			if err == nil {
-				_ = p.release()
+				_ = p.Release()
 			}
 			if err == nil || fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("claim: %v, want %q", err, c.want)
@@ -283,7 +283,7 @@ func TestClaimWhatIsNoFile(t *testing.T) {
 			if _, err := os.Lstat(path + ".target"); err == nil {
 				t.Error("what the link leads to was made")
 			}
-			if _, held := holder(path); held {
+			if _, held := Holder(path); held {
 				t.Error("somebody has it")
 			}
 		})
@@ -304,7 +304,7 @@ func TestClaimForeign(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := claim(path, 1); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "belongs to user") {
+	if _, err := Claim(path, 1); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "belongs to user") {
 		t.Errorf("claim: %v", err)
 	}
 	wantContent(t, path, string(before))
@@ -313,12 +313,12 @@ func TestClaimForeign(t *testing.T) {
 // TestClaimDirectory: the directory is made; one that cannot be is said.
 func TestClaimDirectory(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a", "b", "x.pid")
-	if err := claimed(t, path, 1).release(); err != nil {
+	if err := claimed(t, path, 1).Release(); err != nil {
 		t.Error(err)
 	}
 	file := aPidfile(t, "")
 	for _, under := range []string{file, "/proc/self"} {
-		if _, err := claim(filepath.Join(under, "run", "x.pid"), 1); err == nil || fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "directory of the pidfile") {
+		if _, err := Claim(filepath.Join(under, "run", "x.pid"), 1); err == nil || fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "directory of the pidfile") {
 			t.Errorf("below %s: %v", under, err)
 		}
 	}
@@ -328,13 +328,13 @@ func TestClaimDirectory(t *testing.T) {
 func TestClaimLeavesNothingOpen(t *testing.T) {
 	path := aPidfile(t, "-")
 	p := claimed(t, path, 1)
-	defer func() { _ = p.release() }()
+	defer func() { _ = p.Release() }()
 	before := descriptors(t)
 	for range 50 {
-		if _, err := claim(path, 2); err == nil {
+		if _, err := Claim(path, 2); err == nil {
 			t.Fatal("two have it")
 		}
-		holder(path)
+		Holder(path)
 	}
 	if after := descriptors(t); after > before+10 {
 		t.Errorf("%d descriptors, %d before", after, before)
