@@ -7,6 +7,7 @@ import (
 
 	"procops/internal/fault"
 	"procops/internal/tasks"
+	"procops/internal/tasks/meta/mongo"
 	"procops/internal/tasks/meta/redis"
 )
 
@@ -31,6 +32,13 @@ func (a *App) openMeta(cfg tasks.MetaConfig) (tasks.MetaStore, error) {
 			return nil, err
 		}
 		a.teardown.add("the connections to Redis", func(context.Context) error { return s.Close() })
+		return s, nil
+	case tasks.MetaMongoDB:
+		s, err := mongo.Open(mongo.Options{URL: cfg.URL, Database: cfg.Database, Collection: cfg.Collection, ExpireAfter: cfg.ExpireAfter.Std()})
+		if err != nil {
+			return nil, err
+		}
+		a.teardown.add("the connections to MongoDB", func(context.Context) error { return s.Close() })
 		return s, nil
 	default:
 		return nil, fault.New(fault.Usage, "this procops has none of kind %q", cfg.Kind)

@@ -3,18 +3,16 @@ package mongo
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
-	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
-	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+
+	"procops/internal/tasks/mongodb"
 )
 
 // Options say where the queue is.
@@ -30,21 +28,17 @@ type Options struct {
 	Poll time.Duration
 }
 
-// The time in which a server must be found, where the URL has no serverSelectionTimeoutMS,
-// and how often Await looks.
-const (
-	findTimeout = 5 * time.Second
-	defaultPoll = 500 * time.Millisecond
-)
+// defaultPoll is how often Await looks.
+const defaultPoll = 500 * time.Millisecond
 
 // Broker is a queue in MongoDB.
 type Broker struct {
-	opt   Options
-	woken *bell
-	now   func(context.Context) (time.Time, error)
+	opt    Options
+	client *mongodb.Client
+	woken  *bell
+	now    func(context.Context) (time.Time, error)
 
 	mu      sync.Mutex
-	client  *mongo.Client // nil until it is needed
 	indexed bool
 	pushed  int64 // the order of the newest push
 	looked  time.Time
@@ -53,15 +47,13 @@ type Broker struct {
 // New returns a queue. It connects when that is first needed; the error says what is
 // wrong with the options.
 func New(o Options) (*Broker, error) {
-	o.URL = cmp.Or(o.URL, "mongodb://127.0.0.1:27017")
 	o.Database, o.Collection = cmp.Or(o.Database, "procops"), cmp.Or(o.Collection, "tasks")
 	o.Poll = cmp.Or(o.Poll, defaultPoll)
-	if !strings.HasPrefix(o.URL, "mongodb+srv://") { // that one asks the DNS when it is read
-		if _, err := clientOptions(o); err != nil {
-			return nil, err
-		}
+	client, err := mongodb.New(o.URL, o.Timeout)
+	if err != nil {
+		return nil, err
 	}
-	b := &Broker{opt: o, woken: newBell()}
+	b := &Broker{opt: o, client: client, woken: newBell()}
 	var c clock
 	b.now = func(ctx context.Context) (time.Time, error) {
 		db, err := b.database()
@@ -73,32 +65,20 @@ func New(o Options) (*Broker, error) {
 	return b, nil
 }
 
-func clientOptions(o Options) (*options.ClientOptions, error) {
-	c := options.Client().SetServerSelectionTimeout(findTimeout).SetTimeout(o.Timeout).SetAppName("procops").
-		SetWriteConcern(&writeconcern.WriteConcern{W: writeconcern.WCMajority, Journal: new(true)}).
-		ApplyURI(o.URL).SetReadPreference(readpref.Primary())
-	if err := c.Validate(); err != nil {
-		return nil, fmt.Errorf("invalid URL of a MongoDB server: %w", innermost(err))
+// cannot returns what has failed and why. Where that was the end of ctx, it is the cause of
+// that.
+func cannot(ctx context.Context, err error, format string, args ...any) error {
+	if err == nil {
+		return nil
 	}
-	return c, nil
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf(format+": %w", append(args, mongodb.Explain(err))...)
 }
 
-// database returns the database, and connects to it if nobody has yet. That costs no
-// time: the library does it in the background.
-func (b *Broker) database() (*mongo.Database, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.client == nil {
-		o, err := clientOptions(b.opt)
-		if err != nil {
-			return nil, err
-		}
-		if b.client, err = mongo.Connect(o); err != nil {
-			return nil, err
-		}
-	}
-	return b.client.Database(b.opt.Database), nil
-}
+// database returns the database, and connects to it if nobody has yet.
+func (b *Broker) database() (*mongo.Database, error) { return b.client.Database(b.opt.Database) }
 
 func (b *Broker) collection() (*mongo.Collection, error) {
 	db, err := b.database()
@@ -154,30 +134,14 @@ func makeIndexes(ctx context.Context, c *mongo.Collection) error {
 		}
 		model := mongo.IndexModel{Keys: keys, Options: options.Index().SetName(name).SetSparse(len(keys) == 1)}
 		if _, err := c.Indexes().CreateOne(ctx, model); err != nil {
-			return fmt.Errorf("cannot make the index %q of %s.%s: %w", name, c.Database().Name(), c.Name(), explain(err))
+			return fmt.Errorf("cannot make the index %q of %s.%s: %w", name, c.Database().Name(), c.Name(), mongodb.Explain(err))
 		}
 	}
 	return nil
 }
 
-// closePatience is how long Close waits for the server to hear of it.
-const closePatience = 2 * time.Second
-
 // Close closes the connections.
-func (b *Broker) Close() error {
-	b.mu.Lock()
-	client := b.client
-	b.mu.Unlock()
-	if client == nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
-	defer cancel()
-	if err := client.Disconnect(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	return nil
-}
+func (b *Broker) Close() error { return b.client.Close() }
 
 // bell wakes all who wait when it rings.
 type bell struct {

@@ -25,6 +25,9 @@ const (
 	batchDead   = 3 * time.Minute
 )
 
+// cleanUp is how long a push that has failed tries to leave nothing behind.
+const cleanUp = 2 * time.Second
+
 // statePushed is the state of the document that says that all of a batch are there.
 const statePushed = "pushed"
 
@@ -79,7 +82,7 @@ func pushBatch(ctx context.Context, c *mongo.Collection, documents []document, n
 	batch := document{ID: "batch:" + bson.NewObjectID().Hex(), State: statePushed, RunAt: now.UnixMicro()}
 	if err := arrive(ctx, c, documents, batch); err != nil {
 		// A clean-up that fails leaves the rest to sweepBatches.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closePatience)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUp)
 		defer cancel()
 		_, _ = c.DeleteMany(ctx, arriving(batch.ID))
 		return err

@@ -1,7 +1,6 @@
-package mongo
+package mongodb
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,20 +11,9 @@ import (
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
 )
 
-// cannot returns what has failed and why, in the words that help: the library tells of its
-// topology. Where that was the end of ctx, it is the cause of that.
-func cannot(ctx context.Context, err error, format string, args ...any) error {
-	if err == nil {
-		return nil
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return fmt.Errorf(format+": %w", append(args, explain(err))...)
-}
-
-// explain returns the part of an error that matters.
-func explain(err error) error {
+// Explain returns the part of an error that matters, in the words that help: the library tells of its
+// topology.
+func Explain(err error) error {
 	if denied, ok := errors.AsType[*auth.Error](err); ok {
 		return fmt.Errorf("the server refuses the login: %s", firstLine(innermost(denied)))
 	}
@@ -49,7 +37,7 @@ func unreachable(err topology.ServerSelectionError) error {
 		why := "it is not the primary of its replica set"
 		switch denied, ok := errors.AsType[*auth.Error](server.LastError); {
 		case ok:
-			return explain(denied)
+			return Explain(denied)
 		case server.LastError != nil:
 			why = innermost(server.LastError).Error()
 		case server.Kind == description.Unknown:
