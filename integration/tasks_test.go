@@ -16,6 +16,8 @@ type taskJSON struct {
 	ID       string  `json:"id"`
 	Status   string  `json:"status"`
 	Result   *string `json:"result"`
+	Code     int     `json:"ret_code"`
+	Duration float64 `json:"duration_seconds"`
 	Attempts int     `json:"attempts"`
 	Crashes  int     `json:"crashes"`
 }
@@ -154,8 +156,8 @@ setsid sleep 1000 & exec sleep 1000'''
 	}
 }
 
-// TestTimeLimitOfTask: a task that forks, ignores SIGTERM and floods its output is
-// gone with its whole group. This takes the ten seconds of the stop ladder.
+// TestTimeLimitOfTask (T7): a task that forks, ignores SIGTERM and floods its output is
+// gone with its whole group within its limit and the grace of its stop ladder.
 func TestTimeLimitOfTask(t *testing.T) {
 	t.Parallel()
 	s := harness.New(t)
@@ -163,6 +165,7 @@ func TestTimeLimitOfTask(t *testing.T) {
 [tasks]
 max_attempts = 1
 [tasks.type.t]
+stop.grace = "300ms"
 command = '''
 trap '' TERM
 (trap '' TERM; while :; do sleep 1000; done) &
@@ -179,7 +182,8 @@ yes flood'''
 			t.Errorf("process %s still runs", pid)
 		}
 	}
-	if task := tasksOf(t, s)[id]; task.Status != "dead" || task.Result == nil || *task.Result != "timeout" {
+	task := tasksOf(t, s)[id]
+	if task.Status != "dead" || task.Result == nil || *task.Result != "timeout" || task.Code != 5 || task.Duration >= 10 {
 		t.Errorf("the task is %+v", task)
 	}
 }

@@ -66,9 +66,13 @@ func (a *App) WorkTasks(ctx context.Context, log zerolog.Logger, opt tasks.WorkO
 		return picture{ready: p.Begun, text: fmt.Sprintf("tasks: %d running, %d done, %d failed", p.Running, p.Completed, p.Failed)}
 	})
 	defer m.end()
+	observe := opt.Observe
 	opt.Observe = func(p tasks.Progress) {
 		now.Store(&p)
 		m.changed()
+		if observe != nil {
+			observe(p)
+		}
 	}
 	// While there is the log in which they tell what they could not write.
 	defer func() { err = errors.Join(err, a.closeMeta()) }()

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	goio "io"
 
 	"github.com/rs/zerolog"
 
@@ -12,6 +13,11 @@ import (
 // openLog opens procops' own log: the file that the config names, else standard
 // error.
 func openLog(io IO, cfg config.LogConfig) (log zerolog.Logger, shut func() error, err error) {
+	return openLogOn(io.Stderr, cfg)
+}
+
+// openLogOn is openLog with something else in the place of standard error.
+func openLogOn(stderr goio.Writer, cfg config.LogConfig) (log zerolog.Logger, shut func() error, err error) {
 	files, err := openRunFiles(cfg, "")
 	if err != nil {
 		return log, nil, err
@@ -19,7 +25,7 @@ func openLog(io IO, cfg config.LogConfig) (log zerolog.Logger, shut func() error
 	if files.log != nil {
 		log, err = logging.New(files.log, cfg.Level, cfg.Format)
 	} else {
-		log, err = logging.New(io.Stderr, cfg.Level, cfg.Format)
+		log, err = logging.New(stderr, cfg.Level, cfg.Format)
 	}
 	if err != nil {
 		return log, nil, errors.Join(err, files.close())

@@ -21,7 +21,7 @@ import (
 func tasksCommand(io IO) *cli.Command {
 	return &cli.Command{
 		Name:  "tasks",
-		Usage: "work off queued tasks: push, work, list, show",
+		Usage: "work off queued tasks: push, work, list, show, watch",
 		Description: "A task has a type and parameters. Whoever wants something done pushes one; a\n" +
 			"worker runs the command that the config has for the type.\n\n" +
 			examples(
@@ -30,7 +30,8 @@ func tasksCommand(io IO) *cli.Command {
 				"procops tasks list --status dead",
 			),
 		Subcommands: []*cli.Command{
-			tasksPushCommand(io), tasksWorkCommand(io), tasksListCommand(io), tasksShowCommand(io), tasksCancelCommand(io), tasksDeadCommand(io), tasksBenchCommand(io),
+			tasksPushCommand(io), tasksWorkCommand(io), tasksListCommand(io), tasksShowCommand(io),
+			tasksWatchCommand(io), tasksStatsCommand(io), tasksCancelCommand(io), tasksDeadCommand(io), tasksBenchCommand(io),
 		},
 	}
 }

@@ -39,10 +39,13 @@ func tasksPushCommand(io IO) *cli.Command {
 			"{\"type\": \"mail.send\", \"params\": {\"to\": \"ann\"}, \"in\": \"5m\"}; at, priority and\n" +
 			"time_limit are known as well. All lines are checked before the first task is\n" +
 			"queued: when one is wrong none is. The ids come in the order of the lines.\n\n" +
+			"With --wait it prints the response of the task instead, when that has ended, and exits\n" +
+			"with its exit code.\n\n" +
 			examples(
 				"procops tasks push mail.send --param to=ann@example.org --param subject=Hello",
 				"procops tasks push report --params '{\"year\": 2026, \"parts\": [1, 2]}' --in 10m",
 				"procops tasks push report --params - --time-limit 1h < params.json",
+				"procops tasks push report --wait --timeout 5m > report.txt",
 				"procops tasks push - < tasks.jsonl",
 			),
 		Flags: []cli.Flag{
@@ -51,12 +54,17 @@ func tasksPushCommand(io IO) *cli.Command {
 			&cli.StringFlag{Name: flagAt, Usage: "not before this `TIME`, such as 2026-03-01T12:00:00Z, \"2026-03-01 12:00\" or 2026-03-01"},
 			&cli.StringFlag{Name: flagIn, Usage: "not before this `TIME` has passed, such as 90s or 2h"},
 			&cli.IntFlag{Name: flagPriority, Usage: "lower `NUMBERS` come first"},
+			&cli.BoolFlag{Name: flagWait, Usage: "wait until it has ended, print its response, and exit as it has"},
+			timeoutFlag("with --wait: wait for at most this `TIME`; the task goes on"),
 			&cli.StringFlag{Name: flagTimeLimit, Usage: "end it after this `TIME` (default: the limit of its type)"},
 		},
 		Action: func(c *cli.Context) error {
 			words, err := args(c, 1, 1, "the TYPE of a task, or \"-\" for many")
 			if err != nil {
 				return err
+			}
+			if c.IsSet(flagTimeout) && !c.Bool(flagWait) {
+				return fault.New(fault.Usage, "%s: --%s goes with --%s only", commandName(c), flagTimeout, flagWait)
 			}
 			return withQueue(c, io, func(ctx context.Context, queue *tasks.Queue, cfg tasks.Config) error {
 				if words[0] == "-" {
@@ -65,6 +73,9 @@ func tasksPushCommand(io IO) *cli.Command {
 				task, err := taskOf(c, io, words[0], cfg)
 				if err != nil {
 					return err
+				}
+				if c.Bool(flagWait) {
+					return pushAndWait(ctx, c, io, queue, task)
 				}
 				id, err := queue.Push(ctx, task)
 				if id == "" {
@@ -197,7 +208,7 @@ type taskLine struct {
 
 // pushMany queues what standard input has, if all of it is good.
 func pushMany(ctx context.Context, c *cli.Context, io IO, queue *tasks.Queue) error {
-	for _, flag := range []string{flagParam, flagParams, flagAt, flagIn, flagPriority, flagTimeLimit} {
+	for _, flag := range []string{flagParam, flagParams, flagAt, flagIn, flagPriority, flagTimeLimit, flagWait} {
 		if c.IsSet(flag) {
 			return fault.New(fault.Usage, "%s: --%s goes with a TYPE; with \"-\" each line says it for itself", commandName(c), flag)
 		}

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"syscall"
 	"time"
@@ -72,7 +73,8 @@ func workTasks(c *cli.Context, io IO) (err error) {
 
 // runWorker works until a signal, or until all is done.
 func runWorker(signals *stopSignals, io IO, a *app.App, untilEmpty bool, limit time.Duration) (report tasks.Report, err error) {
-	log, shut, err := openLog(io, a.Config.Log)
+	line := newStatusLine(io.Stderr)
+	log, shut, err := openLogOn(line, a.Config.Log)
 	if err != nil {
 		return report, err
 	}
@@ -80,11 +82,26 @@ func runWorker(signals *stopSignals, io IO, a *app.App, untilEmpty bool, limit t
 	late := fault.New(fault.Failure, "the queue is not empty after %s", limit)
 	ctx, cancel := withLimit(signals.ctx, limit, late)
 	defer cancel()
-	report, err = a.WorkTasks(ctx, log, tasks.WorkOptions{UntilEmpty: untilEmpty, Hurry: signals.hurry})
+	opt := tasks.WorkOptions{UntilEmpty: untilEmpty, Hurry: signals.hurry}
+	if untilEmpty && line.terminal {
+		opt.Observe = func(p tasks.Progress) { line.show(workText(p)) }
+	}
+	report, err = a.WorkTasks(ctx, log, opt)
+	line.show("")
 	if err == nil && errors.Is(context.Cause(ctx), late) {
 		err = late
 	}
 	return report, err
+}
+
+// workText says in a line how far a worker is that ends when all is done.
+func workText(p tasks.Progress) string {
+	ended := p.Completed + p.Failed
+	text := fmt.Sprintf("%d done, %d failed, %d running", p.Completed, p.Failed, p.Running)
+	if total := max(p.Found, ended+p.Running); total > 0 {
+		text = fmt.Sprintf("%s %d of %d: %s", bar(100*float64(ended)/float64(total)), ended, total, text)
+	}
+	return text
 }
 
 // stopSignals stop what works in the foreground: the first ends ctx, the second closes

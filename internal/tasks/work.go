@@ -44,6 +44,7 @@ type WorkOptions struct {
 type Progress struct {
 	Begun   bool // it has reached the broker
 	Running int  // tasks
+	Found   int  // with UntilEmpty: tasks that were ready or running when it began, here or elsewhere
 	Report
 }
 
@@ -72,8 +73,19 @@ func (q *Queue) Work(ctx context.Context, deps Deps, opt WorkOptions) (Report, e
 	for _, name := range w.types {
 		w.handlers[name] = w.newHandler(name, q.cfg.Types[name])
 	}
+	w.survey(ctx)
 	report, err := w.run(ctx)
 	return report, errors.Join(err, w.closeHandlers())
+}
+
+// survey counts what there is to do, for those who want to see how much of it is done.
+func (w *worker) survey(ctx context.Context) {
+	if !w.opt.UntilEmpty || w.opt.Observe == nil {
+		return
+	}
+	if n, err := w.q.broker.Count(ctx, w.types); err == nil { // else the work itself will tell
+		w.found = n.Ready + n.Leased
+	}
 }
 
 // worker is one call of Work. The goroutine of run owns it; each task has a
@@ -87,6 +99,7 @@ type worker struct {
 	handlers map[string]*handler
 
 	active int  // tasks that run
+	found  int  // see Progress
 	begun  bool // the broker has answered
 	report Report
 	ended  chan ending
@@ -233,7 +246,7 @@ func (w *worker) count(e ending) {
 // progress tells who wants to know what the worker does.
 func (w *worker) progress() {
 	if w.opt.Observe != nil {
-		w.opt.Observe(Progress{Begun: w.begun, Running: w.active, Report: w.report})
+		w.opt.Observe(Progress{Begun: w.begun, Running: w.active, Found: w.found, Report: w.report})
 	}
 }
 
