@@ -43,8 +43,9 @@ func (w *world) did(what string) {
 }
 
 func (w *world) deps() Deps {
+	log := zerolog.New(zerolog.SyncWriter(&w.log))
 	return Deps{
-		Log: func() zerolog.Logger { return zerolog.New(zerolog.SyncWriter(&w.log)) },
+		Log: func() zerolog.Logger { return log },
 		PushTask: func(ctx context.Context, typ string, params []byte) error {
 			if w.block != nil {
 				select {
