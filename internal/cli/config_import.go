@@ -10,6 +10,7 @@ import (
 
 	"procops/internal/config"
 	"procops/internal/config/imports"
+	"procops/internal/config/imports/leptir"
 	"procops/internal/config/imports/procfile"
 	"procops/internal/config/imports/supervisord"
 	"procops/internal/config/imports/ustream"
@@ -40,8 +41,9 @@ func configImportCommand(io IO) *cli.Command {
 				"procops config import supervisord /etc/supervisor/supervisord.conf -o procops.toml",
 				"procops config import procfile Procfile",
 				"procops config import ustream ini/ --bootstrap bootstrap.php",
+				"procops config import leptir leptir.json",
 			),
-		Subcommands: []*cli.Command{configImportSupervisordCommand(io), configImportProcfileCommand(io), configImportUstreamCommand(io)},
+		Subcommands: []*cli.Command{configImportSupervisordCommand(io), configImportProcfileCommand(io), configImportUstreamCommand(io), configImportLeptirCommand(io)},
 		Action:      importWhat,
 	}
 }
@@ -60,6 +62,8 @@ func importWhat(c *cli.Context) error {
 		kind = "procfile"
 	case info.IsDir():
 		kind = "ustream"
+	case strings.Contains(strings.ToLower(filepath.Base(file)), "leptir"):
+		kind = "leptir"
 	}
 	return fault.New(fault.Usage, "%s needs to be told what kind of file %q is", commandName(c), file).
 		WithHint("the kind comes first: `%s %s %s`", commandName(c), kind, file)
@@ -162,6 +166,32 @@ func configImportUstreamCommand(io IO) *cli.Command {
 				return err
 			}
 			return writeImport(c, io, result, "daemon list")
+		},
+	}
+}
+
+func configImportLeptirCommand(io IO) *cli.Command {
+	return &cli.Command{
+		Name:      "leptir",
+		Usage:     "turn the configuration of the PHP task processor leptir into a procops.toml",
+		ArgsUsage: "FILE",
+		Description: "leptir's configuration is PHP code; FILE is what PHP makes of it, as JSON. Its brokers\n" +
+			"and meta storages are shared with what is still run by leptir.\n\n" +
+			examples(
+				"php -r 'echo json_encode(require $argv[1]);' leptir.config.php > leptir.json",
+				"procops config import leptir leptir.json -o procops.toml",
+			),
+		Flags: []cli.Flag{outputFlag()},
+		Action: func(c *cli.Context) error {
+			list, err := args(c, 1, 1, "a FILE")
+			if err != nil {
+				return err
+			}
+			result, err := leptir.Convert(list[0])
+			if err != nil {
+				return err
+			}
+			return writeImport(c, io, result, "tasks work")
 		},
 	}
 }
