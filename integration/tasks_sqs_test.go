@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -72,6 +74,29 @@ command = "echo x >>failed; exit 3"
 	harness.Eventually(t, "it has failed twice more", func() bool { return worker.ReadFile("failed") == "x\nx\nx\nx\n" })
 	running.Signal(syscall.SIGTERM)
 	running.WantExit(0)
+}
+
+// TestTasksInSQSAndHere: one worker has tasks from SQS and from its own host, and knows when
+// both have none.
+func TestTasksInSQSAndHere(t *testing.T) {
+	t.Parallel()
+	s := sqsHost(t, sqsServer(t), `priority = 1
+[tasks.broker.sqlite]
+[tasks.type.note]
+command = "cat >>notes; echo >>notes"
+`)
+	for n := range 6 {
+		s.Want(0, "tasks", "push", "note", "--param", "n="+strconv.Itoa(n), "--priority", strconv.Itoa(n%2))
+	}
+	s.Want(0, "tasks", "work", "--until-empty")
+	notes := strings.Fields(s.ReadFile("notes"))
+	slices.Sort(notes)
+	if len(notes) != 6 || len(slices.Compact(notes)) != 6 {
+		t.Errorf("the tasks have noted %q", notes)
+	}
+	if got := s.Want(0, "tasks", "list", "--status", "done", "--json").Stdout; strings.Count(got, `"id"`) != 6 {
+		t.Errorf("%s", got)
+	}
 }
 
 // TestTasksInSQSWithLeptir: procops reads what leptir has queued, and the other way round.

@@ -388,3 +388,39 @@ func TestBuriedByID(t *testing.T) {
 		t.Errorf("counted %+v, %v", n, err)
 	}
 }
+
+// TestNoRoom: what has arrived and may not run now takes the room of what else could arrive,
+// so that a full queue is not received and sent again and again.
+func TestNoRoom(t *testing.T) {
+	t.Parallel()
+	p := startProxy(t, startServer(t, harness.SQSServer), nil)
+	b := open(t, Options{Endpoint: p.URL, NoWait: true})
+	claim := func(types ...string) []broker.Lease {
+		t.Helper()
+		leases, err := b.Claim(t.Context(), broker.Ask{Types: types, Max: 1, Lease: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return leases
+	}
+	claim("a", "b") // without a wait
+	push(t, b, message("x"), message("y"), message("z"))
+	if found, err := b.Await(t.Context(), []string{"a"}, 30*time.Second); !found || err != nil {
+		t.Fatal(found, err)
+	}
+	if leases := claim("b"); len(leases) > 0 {
+		t.Errorf("claimed %+v", leases)
+	}
+	if found, err := b.Await(t.Context(), []string{"b"}, 300*time.Millisecond); found || err != nil {
+		t.Errorf("%t, %v", found, err)
+	}
+	if n := p.count("ReceiveMessage"); n != 1 {
+		t.Errorf("%d messages were received without room for them", n-1)
+	}
+	if leases := claim("a"); len(leases) != 1 {
+		t.Errorf("claimed %+v", leases)
+	}
+	if found, err := b.Await(t.Context(), []string{"a"}, 30*time.Second); !found || err != nil {
+		t.Error(found, err)
+	}
+}
