@@ -282,7 +282,7 @@ func TestTypedServer(t *testing.T) {
 	}
 	nobody := l
 	nobody.ID, nobody.Handle = "nobody", "nothing"
-	lost, err := b.Extend(t.Context(), []broker.Lease{nobody, l}, time.Minute)
+	lost, err := b.Extend(t.Context(), []broker.Lease{l, nobody}, time.Minute)
 	if err != nil || len(lost) != 1 || lost[0].ID != "nobody" {
 		t.Errorf("extended, and lost are %+v, %v", lost, err)
 	}
@@ -386,6 +386,27 @@ func TestBuriedByID(t *testing.T) {
 	}
 	if n, err := b.Count(t.Context(), nil); err != nil || n.Buried != 23 {
 		t.Errorf("counted %+v, %v", n, err)
+	}
+}
+
+// TestRenewed: a lease that was shorter, or has waited, is as long as was asked for once the
+// message is claimed; a new one costs no call for that.
+func TestRenewed(t *testing.T) {
+	t.Parallel()
+	p := startProxy(t, startServer(t, harness.SQSServer), nil)
+	b := open(t, Options{Endpoint: p.URL, Lease: 10 * time.Second})
+	for want, lease := range []time.Duration{10 * time.Second, time.Minute} {
+		push(t, b, message("x"))
+		if found, err := b.Await(t.Context(), []string{"a"}, 30*time.Second); !found || err != nil {
+			t.Fatal(found, err)
+		}
+		l := nextFor(t, b, lease)
+		if left := time.Until(l.Until); left < lease-fresh || left > lease {
+			t.Errorf("a lease of %s ends in %s", lease, left)
+		}
+		if n := p.count("ChangeMessageVisibilityBatch"); n != want {
+			t.Errorf("leases were extended %d times, want %d", n, want)
+		}
 	}
 }
 
