@@ -149,7 +149,9 @@ func (w *worker) stopCancelled(ctx context.Context) {
 func (s *leases) cancel(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if h := s.held[id]; h != nil {
-		h.stop(errCancelled)
+	for c, h := range s.held {
+		if c.id == id {
+			h.stop(errCancelled)
+		}
 	}
 }

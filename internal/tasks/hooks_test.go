@@ -61,7 +61,7 @@ func TestHooksFail(t *testing.T) {
 	for name, c := range map[string]struct{ before, command, after, want, ran string }{
 		"before":            {"echo no >&2; exit 3", "echo run >> ran", "echo after $PROCOPS_TASK_RESULT >> ran", "dead error 1/0 3 before: 3 Unknown error: no", "after error\n"},
 		"before, by signal": {"kill -KILL $$", "echo run >> ran", "", "dead unknown 1/0 137 before: 137 Kill (end at once)", ""},
-		"before, retry":     {"exit 75", "echo run >> ran", "", "dead error 1/0 75 before: 75", ""},
+		"before, retry":     {"exit 75", "echo run >> ran", "", "retrying retry 0/0 75 before: 75", ""},
 		"before takes long": {"exec sleep 1000", "echo run >> ran", "", "dead timeout 1/0 143 before: it took longer than its time limit of 100ms", ""},
 		"before warns":      {"exit 2", "echo run >> ran", "", "done success 0/0 0 ", "run\n"},
 		"after":             {"", "echo run >> ran", "echo no >&2; exit 3", "done warning 0/0 0 after: 3 Unknown error: no", "run\n"},

@@ -64,7 +64,7 @@ func (q *Queue) Work(ctx context.Context, deps Deps, opt WorkOptions) (Report, e
 	}
 	w := &worker{
 		q: q, deps: deps, opt: opt, types: q.cfg.Runnable(), handlers: map[string]*handler{},
-		ended: make(chan ending), leases: leases{some: make(chan struct{}, 1), held: map[string]*held{}},
+		ended: make(chan ending), leases: leases{some: make(chan struct{}, 1), held: map[claim]*held{}},
 	}
 	if len(w.types) == 0 {
 		return Report{}, fault.Wrap(fault.Usage, ErrNoType, "there is nothing to work off").
@@ -334,12 +334,21 @@ type held struct {
 	stop  context.CancelCauseFunc
 }
 
+// claim is what tells leases apart. Where a broker may have a message twice, one worker can
+// hold both.
+type claim struct {
+	id, broker, handle string
+	number             int64
+}
+
+func claimOf(l *broker.Lease) claim { return claim{l.ID, l.Broker, l.Handle, l.Number} }
+
 // leases are those of all tasks of a worker.
 type leases struct {
 	some chan struct{} // room for one: there is one
 
 	mu   sync.Mutex
-	held map[string]*held
+	held map[claim]*held
 }
 
 func (s *leases) add(ctx context.Context, l broker.Lease, until time.Time) *held {
@@ -347,7 +356,7 @@ func (s *leases) add(ctx context.Context, l broker.Lease, until time.Time) *held
 	h.ctx, h.stop = context.WithCancelCause(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.held[l.ID] = h
+	s.held[claimOf(&l)] = h
 	select {
 	case s.some <- struct{}{}:
 	default:
@@ -359,7 +368,7 @@ func (s *leases) remove(h *held) {
 	h.stop(nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.held, h.lease.ID)
+	delete(s.held, claimOf(&h.lease))
 }
 
 func (s *leases) all() (list []broker.Lease) {
@@ -377,12 +386,12 @@ func (s *leases) extended(list, lost []broker.Lease, until time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range list {
-		if h := s.held[list[i].ID]; h != nil && h.lease.Number == list[i].Number {
+		if h := s.held[claimOf(&list[i])]; h != nil {
 			h.until = until
 		}
 	}
 	for i := range lost {
-		if h := s.held[lost[i].ID]; h != nil && h.lease.Number == lost[i].Number {
+		if h := s.held[claimOf(&lost[i])]; h != nil {
 			h.stop(broker.ErrLost)
 		}
 	}

@@ -451,3 +451,26 @@ func TestForget(t *testing.T) {
 	w.get(fresh)
 	w.want(dead, "dead error 1/0")
 }
+
+// TestTwiceInOneWorker: where a broker has a message twice and one worker holds both, each has
+// a lease of its own.
+func TestTwiceInOneWorker(t *testing.T) {
+	s := leases{held: map[claim]*held{}}
+	l := broker.Lease{Message: broker.Message{ID: "x", Number: 2}, Handle: "1"}
+	twin := l
+	twin.Handle = "2"
+	first, second := s.add(t.Context(), l, time.Now()), s.add(t.Context(), twin, time.Now())
+	s.extended([]broker.Lease{l, twin}, []broker.Lease{twin}, time.Now().Add(time.Hour))
+	if first.ctx.Err() != nil || !errors.Is(context.Cause(second.ctx), broker.ErrLost) {
+		t.Errorf("lost are %v and %v", context.Cause(first.ctx), context.Cause(second.ctx))
+	}
+	s.remove(second)
+	if all := s.all(); len(all) != 1 || all[0].Handle != "1" {
+		t.Errorf("held are %+v", all)
+	}
+	s.expire(time.Now())
+	if first.ctx.Err() != nil {
+		t.Error("the lease that was extended is over")
+	}
+	s.remove(first)
+}

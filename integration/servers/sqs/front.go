@@ -140,7 +140,7 @@ func (f front) restore(url, receipt string) {
 	queue := models.SyncQueues.Queues[queueName(url)]
 	for i := range queue.Messages {
 		if m := &queue.Messages[i]; m.Uuid == id {
-			m.ReceiptHandle = receipt
+			m.ReceiptHandle, m.VisibilityTimeout = receipt, time.Now().Add(time.Minute) // until it is deleted, in a moment
 		}
 	}
 }

@@ -319,7 +319,7 @@ func TestSmallQueue(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "2 of 3 are queued all the same") || !strings.Contains(err.Error(), "1024 bytes") {
 		t.Errorf("it says %v", err)
 	}
-	large.Body = []byte(`"` + strings.Repeat("x", MaxMessage) + `"`)
+	large.Body = []byte(`"` + strings.Repeat("x", MaxMessage-reserve-50) + `"`)
 	err = b.Push(t.Context(), []broker.Message{message("z"), large})
 	if err == nil || !strings.Contains(err.Error(), `task "large" is too large for SQS`) || !fault.Is(err, fault.Usage) {
 		t.Errorf("it says %v", err)

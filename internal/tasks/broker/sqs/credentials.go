@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
@@ -14,6 +15,9 @@ import (
 // secrets reads the credentials when they are first needed: from the environment, else from
 // the file that Amazon's tools share. Roles of instances and containers are not looked for:
 // that asks services in the network, on hosts where there may be none.
+//
+// The file is read again from time to time: tools that get credentials for some hours write
+// new ones there.
 type secrets struct{ getenv func(string) string }
 
 // Retrieve returns the credentials.
@@ -37,12 +41,16 @@ func (s secrets) Retrieve(context.Context) (aws.Credentials, error) {
 	found = aws.Credentials{
 		AccessKeyID: keys["aws_access_key_id"], SecretAccessKey: keys["aws_secret_access_key"],
 		SessionToken: keys["aws_session_token"], Source: path,
+		CanExpire: true, Expires: time.Now().Add(fileGood),
 	}
 	if !found.HasKeys() {
 		return aws.Credentials{}, fmt.Errorf("%s has no aws_access_key_id and aws_secret_access_key in the profile %q", path, profile)
 	}
 	return found, nil
 }
+
+// fileGood is how long credentials of the file are used.
+const fileGood = time.Minute
 
 var errNoCredentials = errors.New("there are no credentials")
 

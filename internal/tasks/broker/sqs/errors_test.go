@@ -140,7 +140,7 @@ aws_access_key_id = H
 				if err == nil || !strings.Contains(err.Error(), c.says) {
 					t.Errorf("it says %v", err)
 				}
-			case err != nil || got.AccessKeyID+" "+got.SecretAccessKey+" "+got.SessionToken != c.want:
+			case err != nil || got.CanExpire != (got.Source != "environment") || got.AccessKeyID+" "+got.SecretAccessKey+" "+got.SessionToken != c.want:
 				t.Errorf("%+v, %v", got, err)
 			}
 		})

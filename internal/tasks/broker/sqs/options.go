@@ -54,6 +54,8 @@ const (
 	// MaxMessage is how many bytes a message may have, all it carries included. A queue can be
 	// configured for less.
 	MaxMessage = 1 << 20
+	// reserve is how much a message may grow by what becomes of it.
+	reserve = 256
 )
 
 const defaultLease = 30 * time.Second

@@ -76,8 +76,8 @@ func (b *Broker) boxOf(m broker.Message) *box {
 	return b.main
 }
 
-// letter writes a message, which had a text before, or is new. The error says that it is
-// too large.
+// letter writes a message, which had a text before, or is new or changed. The error says that
+// it is too large; one that is new must leave room for what will become of it.
 func (b *Broker) letter(m broker.Message, had string, delay time.Duration) (letter, error) {
 	text, attributes, err := b.format.Encode(m, had)
 	if err != nil {
@@ -87,8 +87,12 @@ func (b *Broker) letter(m broker.Message, had string, delay time.Duration) (lett
 	if !m.Buried {
 		l.delay = min(max(0, delay), b.maxDelay)
 	}
-	if l.size() > MaxMessage {
-		return letter{}, fault.New(fault.Usage, "task %q is too large for SQS: %d bytes, and %d is the most", m.ID, l.size(), MaxMessage).
+	most := MaxMessage
+	if m.Number == 0 {
+		most -= reserve
+	}
+	if l.size() > most {
+		return letter{}, fault.New(fault.Usage, "task %q is too large for SQS: %d bytes, and %d is the most", m.ID, l.size(), most).
 			WithHint("put what is large into a file or a bucket, and its name into the task")
 	}
 	return l, nil
