@@ -112,7 +112,11 @@ func (s *Server) tick(ctx context.Context) {
 			s.look()
 		}
 		shelf := s.strike(time.Now())
+		s.endQuestions(time.Now())
 		wait := s.clock.next(time.Now(), s.watch)
+		if len(s.questions) > 0 {
+			wait = min(wait, s.patience)
+		}
 		dirty := s.takeDirty()
 		s.mu.Unlock()
 		flush(dirty)

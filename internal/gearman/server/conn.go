@@ -38,11 +38,13 @@ type conn struct {
 	out    output
 
 	id         string
-	exceptions bool // it wants to hear of them
-	sleeping   bool // it waits for NOOP
-	woken      bool // it was sent one and has not asked since
-	dirty      bool // it is in server.dirty
-	closing    bool // nothing more is read
+	exceptions bool      // it wants to hear of them
+	asked      wire.Type // its open question for a job; 0: there is none
+	questions  uint64    // for a job that were held open
+	sleeping   bool      // it waits for NOOP
+	woken      bool      // it was sent one and has not asked since
+	dirty      bool      // it is in server.dirty
+	closing    bool      // nothing more is read
 	abilities  []*ability
 	held       []*job  // that it works on
 	waiting    *client // the jobs that it waits for
@@ -240,6 +242,7 @@ func (c *conn) one() bool {
 		return false
 	}
 	c.in.begin += int(size)
+	c.noJob() // what is asked first is answered first
 	switch {
 	case errors.Is(err, wire.ErrDirection):
 		c.refuse(codeInvalidCommand, "Command not expected")
@@ -267,6 +270,7 @@ func (c *conn) response(raw []byte) bool {
 		return false
 	}
 	c.in.begin += size
+	c.noJob()
 	c.refuse(codeInvalidMagic, "Request magic expected")
 	return true
 }
@@ -288,6 +292,7 @@ func (c *conn) line(raw []byte) bool {
 		return false
 	}
 	c.in.begin += end + 1
+	c.noJob()
 	c.admin(raw[:end])
 	return true
 }
@@ -364,6 +369,9 @@ func (c *conn) leave() {
 	s.mu.Lock()
 	delete(s.conns, c)
 	c.closing = true
+	if c.asked != 0 {
+		c.answered()
+	}
 	for len(c.abilities) > 0 {
 		s.cannot(c.abilities[len(c.abilities)-1])
 	}

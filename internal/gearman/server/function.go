@@ -25,6 +25,7 @@ type function struct {
 	total   int // jobs in memory and on disk, running or not
 	workers []*ability
 	cursor  int // where the next wake-up begins
+	asking  int // workers that have an open question for a job
 	asleep  int // workers that sleep and were not woken yet
 	byKey   map[uint64]*job
 	shelved int // jobs that are on disk only
@@ -165,8 +166,12 @@ func (s *Server) same(f *function, key, workload []byte) *job {
 	return f.find(hash, key)
 }
 
-// enqueue puts a job behind the others of its queue and wakes workers.
+// enqueue gives a job to a worker that has just asked for one, or puts it behind the others
+// of its queue and wakes workers.
 func (s *Server) enqueue(j *job) {
+	if s.handOver(j) {
+		return
+	}
 	j.fn.queue[j.priority].push(j)
 	s.wake(j.fn, s.cfg.WorkerWakeup)
 }

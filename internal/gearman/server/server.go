@@ -52,8 +52,10 @@ type Server struct {
 	numbers   numbers
 	stopping  bool
 	quitting  bool
-	watch     time.Time // when the clock looks whether work waits beside sleepers; zero: never
-	dirty     []*conn   // connections with output that nobody has begun to write
+	watch     time.Time     // when the clock looks whether work waits beside sleepers; zero: never
+	patience  time.Duration // of questions for a job
+	questions []question    // that are or were open, the oldest first
+	dirty     []*conn       // connections with output that nobody has begun to write
 	changes   []change
 	stats     totals
 
@@ -66,6 +68,7 @@ func New(opt Options) (*Server, error) {
 		cfg: opt.Config, log: opt.Log, store: opt.Store,
 		durable:   opt.Store != nil && opt.Config.Durability != gearman.DurableNone,
 		machine:   machine(),
+		patience:  patienceForJob,
 		seed:      maphash.MakeSeed(),
 		quit:      make(chan struct{}),
 		functions: map[string]*function{},

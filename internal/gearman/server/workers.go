@@ -109,10 +109,18 @@ func (c *conn) grab(t wire.Type) {
 	c.awake()
 	c.sleeping, c.woken = false, false
 	a, j := c.take()
-	if j == nil {
+	switch {
+	case j != nil:
+		c.give(t, a, j, c.now)
+	case c.server.stopping || len(c.abilities) == 0:
 		c.reply(wire.NoJob)
-		return
+	default:
+		c.hold(t)
 	}
+}
+
+// give gives a job, which is in no queue, to a worker that has asked for one.
+func (c *conn) give(asked wire.Type, a *ability, j *job, now time.Time) {
 	s := c.server
 	s.move(j, TriggerGrab)
 	j.worker = a
@@ -121,10 +129,10 @@ func (c *conn) grab(t wire.Type) {
 	c.held = append(c.held, j)
 	if a.limit > 0 {
 		s.clock.remove(j)
-		j.extra().until = c.now.Add(a.limit).UnixMicro()
+		j.extra().until = now.Add(a.limit).UnixMicro()
 		s.clock.add(j)
 	}
-	c.assign(t, j)
+	c.assign(asked, j)
 }
 
 // take takes the next job that the worker can do from its queue.
