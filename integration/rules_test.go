@@ -99,7 +99,7 @@ func floors() [][]string {
 	return [][]string{
 		{"unit", "fault", "name", "flock", "dotenv", "cron", "states", "sdnotify", "metrics"},
 		{"event", "proc"},
-		{"store", "runner", "launch", "logging", "webhook", "install", "pidfile"},
+		{"store", "runner", "launch", "logging", "webhook", "sentry", "install", "pidfile"},
 		concerns(),
 		{"web", "hook"}, // serve the concerns, and have a section in the config as they do
 		{"config"},

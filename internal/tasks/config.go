@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"procops/internal/fault"
@@ -29,6 +30,7 @@ type Config struct {
 	Keep        unit.Duration           `toml:"keep" default:"30d" doc:"done tasks are forgotten after this; 0: never"`
 	Unknown     Unknown                 `toml:"unknown_types" default:"refuse" doc:"what becomes of a push of a type that is not declared, where any is: refuse or accept"`
 	Meta        map[string]MetaConfig   `toml:"meta" doc:"a meta store: a further place where what becomes of tasks is written, for programs that look there, such as those that use leptir"`
+	ErrorReport []ErrorReport           `toml:"error_report" doc:"who is told of tasks that fail"`
 	Types       map[string]Type         `toml:"type" doc:"a type of task: what runs it, and what parameters it has"`
 }
 
@@ -70,6 +72,11 @@ func (u *Unknown) UnmarshalText(text []byte) error {
 // Check reports what is wrong with the section; path is relative to it.
 func (c Config) Check(report func(err error, path ...string)) {
 	c.Retry.check(func(err error, path ...string) { report(err, append([]string{"retry"}, path...)...) })
+	for i := range c.ErrorReport {
+		c.ErrorReport[i].check(func(err error, path ...string) {
+			report(err, append([]string{"error_report", strconv.Itoa(i)}, path...)...)
+		})
+	}
 	c.checkBrokers(report)
 	c.checkClasses(report)
 	for _, name := range slices.Sorted(maps.Keys(c.Meta)) {

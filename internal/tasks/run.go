@@ -69,6 +69,7 @@ func (w *worker) admit(typ Type, r *Record) (params []byte, end Run) {
 func (w *worker) bury(l *broker.Lease, r Record) runEnd {
 	w.deps.Log.Error().Str("task", r.ID).Str("type", r.Type).Str("reason", r.Run.Message).Msg("task given up")
 	w.persist(l, "give up", func(ctx context.Context) error { return w.q.bury(ctx, l, r) })
+	w.reportFailure(r, l.Attempts+1, true)
 	return runFailed
 }
 
@@ -116,6 +117,9 @@ func (w *worker) settle(l *broker.Lease, typ Type, r Record) runEnd {
 		log.Warn().Str("reason", r.Run.Message).Time("retry_at", r.RunAt).Msg("task failed")
 	}
 	w.persist(l, "report", func(ctx context.Context) error { return w.q.end(ctx, l, r, trigger) })
+	if trigger != TriggerPostpone {
+		w.reportFailure(r, failures, trigger == TriggerGiveUp)
+	}
 	return runFailed
 }
 

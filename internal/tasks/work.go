@@ -74,7 +74,9 @@ func (q *Queue) Work(ctx context.Context, deps Deps, opt WorkOptions) (Report, e
 		w.handlers[name] = w.newHandler(name, q.cfg.Types[name])
 	}
 	w.survey(ctx)
+	w.reports = startReporters(q.cfg.ErrorReport, deps)
 	report, err := w.run(ctx)
+	w.reports.close()
 	return report, errors.Join(err, w.closeHandlers())
 }
 
@@ -98,14 +100,15 @@ type worker struct {
 	// handlers are those of types.
 	handlers map[string]*handler
 
-	active int  // tasks that run
-	found  int  // see Progress
-	begun  bool // the broker has answered
-	report Report
-	ended  chan ending
-	leases leases
-	leave  context.CancelCauseFunc // nothing more is begun
-	stop   context.Context         // its end stops the tasks that run
+	active  int  // tasks that run
+	found   int  // see Progress
+	begun   bool // the broker has answered
+	report  Report
+	ended   chan ending
+	leases  leases
+	reports *reporters
+	leave   context.CancelCauseFunc // nothing more is begun
+	stop    context.Context         // its end stops the tasks that run
 }
 
 // ending is what a task's goroutine reports.
