@@ -48,7 +48,7 @@ func (a *App) openBroker(st *store.Store, cfg tasks.DeclaredBroker) (broker.Brok
 		}
 		a.teardown.add("the connections to Redis", func(context.Context) error { return b.Close() })
 		return b, nil
-	case cfg.Kind == tasks.KindMongoDB && cfg.Format == tasks.FormatProcops:
+	case cfg.Kind == tasks.KindMongoDB:
 		return a.openMongo(cfg)
 	case cfg.Kind == tasks.KindSQS:
 		return a.openSQS(cfg)
@@ -76,7 +76,16 @@ func (a *App) openSQS(cfg tasks.DeclaredBroker) (broker.Broker, error) {
 
 // openMongo opens a queue in MongoDB.
 func (a *App) openMongo(cfg tasks.DeclaredBroker) (broker.Broker, error) {
-	b, err := mongo.New(mongo.Options{URL: cfg.URL, Database: cfg.Database, Collection: cfg.Collection, Timeout: cfg.Timeout.Std()})
+	o := mongo.Options{URL: cfg.URL, Database: cfg.Database, Collection: cfg.Collection, Timeout: cfg.Timeout.Std()}
+	if cfg.Format == tasks.FormatLeptir {
+		q, err := mongo.NewLeptir(o, a.Config.Tasks.Classes())
+		if err != nil {
+			return nil, err
+		}
+		a.teardown.add("the connections to MongoDB", func(context.Context) error { return q.Close() })
+		return q, nil
+	}
+	b, err := mongo.New(o)
 	if err != nil {
 		return nil, err
 	}

@@ -51,7 +51,7 @@ type BrokerConfig struct {
 	URL        string        `toml:"url" doc:"the server; redis://USER:PASSWORD@HOST:PORT/DB, rediss:// for TLS, unix:// for a socket (default: redis://127.0.0.1:6379/0); mongodb://HOST:PORT (default: mongodb://127.0.0.1:27017)"`
 	Prefix     string        `toml:"prefix" doc:"redis: what all its keys begin with, by default {procops}; in braces they stay together in a cluster"`
 	Key        string        `toml:"key" doc:"redis with the format leptir: the sorted set of the tasks; default: leptir:ztasks"`
-	Database   string        `toml:"database" doc:"mongodb: the database; default: procops"`
+	Database   string        `toml:"database" doc:"mongodb: the database; default: procops, with the format leptir: leptir"`
 	Collection string        `toml:"collection" doc:"mongodb: the collection; default: tasks"`
 	Queue      string        `toml:"queue" doc:"sqs: the name or the URL of the queue; default: procops"`
 	Dead       string        `toml:"dead_queue" doc:"sqs: the name or the URL of the queue for tasks that are given up; default: that of the queue, with -dead at its end"`

@@ -13,6 +13,7 @@ const (
 	stateWaiting  = "waiting"
 	stateLeased   = "leased"
 	stateBuried   = "buried"
+	stateTaking   = "taking"   // it may still be in leptir's collection, where it comes from
 	stateArriving = "arriving" // pushed together with others, and not all of them are there yet
 )
 
@@ -34,6 +35,7 @@ type document struct {
 	Back  broker.State `bson:"back,omitempty"`  // where it was claimed from
 
 	Batch string `bson:"batch,omitempty"` // while it is arriving
+	From  string `bson:"from,omitempty"`  // while it is taken from leptir's collection: its _id there
 }
 
 func newDocument(m *broker.Message, order int64) document {

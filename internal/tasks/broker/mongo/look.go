@@ -50,6 +50,9 @@ func (b *Broker) look(ctx context.Context, types []string) (bool, error) {
 	either := is("$or", []bson.D{and(due(now), ofTypes(types)), and(ended(now), ofTypes(types))})
 	err = c.FindOne(ctx, either, options.FindOne().SetProjection(is("_id", 1))).Err()
 	if errors.Is(err, mongo.ErrNoDocuments) {
+		if b.beside != nil {
+			return b.beside(ctx, types)
+		}
 		return false, nil
 	}
 	return err == nil, err

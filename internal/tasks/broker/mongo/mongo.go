@@ -37,6 +37,7 @@ type Broker struct {
 	client *mongodb.Client
 	woken  *bell
 	now    func(context.Context) (time.Time, error)
+	beside func(ctx context.Context, types []string) (bool, error) // looks where else there may be something to claim; nil: nowhere
 
 	mu      sync.Mutex
 	indexed bool
