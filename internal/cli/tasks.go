@@ -31,7 +31,8 @@ func tasksCommand(io IO) *cli.Command {
 			),
 		Subcommands: []*cli.Command{
 			tasksPushCommand(io), tasksWorkCommand(io), tasksListCommand(io), tasksShowCommand(io),
-			tasksWatchCommand(io), tasksStatsCommand(io), tasksCancelCommand(io), tasksDeadCommand(io), tasksBenchCommand(io),
+			tasksWatchCommand(io), tasksStatsCommand(io), tasksCancelCommand(io), tasksPauseCommand(io), tasksResumeCommand(io),
+			tasksDeadCommand(io), tasksBenchCommand(io),
 		},
 	}
 }
@@ -79,7 +80,10 @@ func tasksListCommand(io IO) *cli.Command {
 				if err != nil {
 					return err
 				}
-				return writeTasks(c, io, records)
+				if err := writeTasks(c, io, records); err != nil || c.Bool(flagJSON) {
+					return err
+				}
+				return notePaused(ctx, io, queue)
 			})
 		},
 	}

@@ -57,6 +57,9 @@ type handData struct {
 	Type string `json:"type,omitempty" doc:"type of the task; missing if it is not known here"`
 }
 
+// pauseData says no more than the type of event and the subject do.
+type pauseData struct{}
+
 var (
 	eventPushed    = event.Define[pushData]("tasks.task.pushed", "A task was queued; the subject is its id.")
 	eventStarted   = event.Define[startData]("tasks.task.started", "A worker has begun to run a task.")
@@ -68,6 +71,8 @@ var (
 	eventReleased  = event.Define[releaseData]("tasks.task.released", "A worker that stops has given a task back before it was done.")
 	eventRequeued  = event.Define[handData]("tasks.task.requeued", "A dead task was given back to the queue; its counts begin anew.")
 	eventCancelled = event.Define[handData]("tasks.task.cancelled", "A task was cancelled: it is not run any more, or its run is being ended.")
+	eventPaused    = event.Define[pauseData]("tasks.type.paused", "No worker with this state begins tasks of a type any more; the subject is the type, or * for all.")
+	eventResumed   = event.Define[pauseData]("tasks.type.resumed", "A pause has ended; the subject is the type, or * for all.")
 	eventDeleted   = event.Define[handData]("tasks.task.deleted", "A dead task was deleted.")
 )
 
@@ -76,6 +81,6 @@ func Events() []event.Description {
 	return []event.Description{
 		eventPushed.Describe(), eventStarted.Describe(), eventProgress.Describe(), eventCompleted.Describe(),
 		eventFailed.Describe(), eventPostponed.Describe(), eventDead.Describe(), eventReleased.Describe(),
-		eventRequeued.Describe(), eventDeleted.Describe(), eventCancelled.Describe(),
+		eventRequeued.Describe(), eventDeleted.Describe(), eventCancelled.Describe(), eventPaused.Describe(), eventResumed.Describe(),
 	}
 }

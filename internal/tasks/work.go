@@ -99,6 +99,7 @@ type worker struct {
 	types []string
 	// handlers are those of types.
 	handlers map[string]*handler
+	pauses   pauses
 
 	active  int  // tasks that run
 	found   int  // see Progress
@@ -173,7 +174,7 @@ func (w *worker) open() (types []string, most int) {
 		return nil, 0
 	}
 	for _, name := range w.types {
-		if room := w.handlers[name].room(most); room > 0 {
+		if room := w.handlers[name].room(most); room > 0 && !w.pauses.has(name) {
 			types, most = append(types, name), room
 		}
 	}
@@ -185,7 +186,7 @@ func (w *worker) open() (types []string, most int) {
 func (w *worker) begin(ctx context.Context) (int, error) {
 	types, most := w.collect(ctx)
 	if len(types) == 0 {
-		return 0, nil // ctx has ended
+		return 0, nil // ctx has ended, or all is paused
 	}
 	ask := broker.Ask{Types: types, Max: most, Lease: w.q.cfg.Lease.Std()}
 	until := time.Now().Add(ask.Lease)
@@ -218,16 +219,33 @@ func (w *worker) collect(ctx context.Context) (types []string, most int) {
 			continue
 		default:
 		}
-		if types, most = w.open(); len(types) > 0 {
+		w.lookForPauses(ctx)
+		if types, most = w.open(); len(types) > 0 || w.opt.UntilEmpty && w.active == 0 {
 			return types, most
 		}
-		select {
-		case e := <-w.ended:
-			w.count(e)
-		case <-ctx.Done():
+		if !w.awaitEnd(ctx) {
 			return nil, 0
 		}
 	}
+}
+
+// awaitEnd waits for the end of a task, or until there may be something to resume. It
+// returns false when ctx has ended.
+func (w *worker) awaitEnd(ctx context.Context) bool {
+	var again <-chan time.Time
+	if len(w.pauses.types) > 0 {
+		timer := time.NewTimer(lookInterval)
+		defer timer.Stop()
+		again = timer.C
+	}
+	select {
+	case e := <-w.ended:
+		w.count(e)
+	case <-again:
+	case <-ctx.Done():
+		return false
+	}
+	return true
 }
 
 // count takes note of the end of a task.
@@ -259,7 +277,11 @@ func (w *worker) empty(ctx context.Context) (bool, error) {
 	if !w.opt.UntilEmpty || w.active > 0 {
 		return false, nil
 	}
-	n, err := w.q.broker.Count(ctx, w.types)
+	types := w.unpaused()
+	if len(types) == 0 {
+		return true, nil
+	}
+	n, err := w.q.broker.Count(ctx, types)
 	return n.Ready == 0 && n.Leased == 0, err
 }
 
@@ -289,7 +311,7 @@ func (w *worker) await(ctx context.Context) {
 func (w *worker) look(ctx context.Context, types []string) error {
 	for {
 		found, err := w.q.broker.Await(ctx, types, lookInterval)
-		if found || err != nil || w.opt.UntilEmpty {
+		if found || err != nil || w.opt.UntilEmpty || len(w.pauses.types) > 0 {
 			return err
 		}
 	}
