@@ -76,3 +76,42 @@ func TestTasksInMongoDB(t *testing.T) {
 		t.Errorf("an invalid URL: %s", r)
 	}
 }
+
+// TestLeptirInMongoDB: a task that a PHP producer queues in leptir's collection is run, and
+// what becomes of it is where PHP looks for it.
+func TestLeptirInMongoDB(t *testing.T) {
+	t.Parallel()
+	port := harness.FreePort(t)
+	server, s := harness.New(t), harness.New(t)
+	harness.StartMongo(server, port)
+	s.Config(strings.ReplaceAll(`
+[tasks.broker.php]
+kind = "mongodb"
+format = "leptir"
+url = "URL"
+[tasks.meta.php]
+kind = "mongodb"
+url = "URL"
+[tasks.type.mail]
+class = 'App\Mail'
+command = "cat; cat >/dev/null"
+`, "URL", "mongodb://"+harness.Loopback(port)))
+	const produce = `$m = new MongoDB\Driver\Manager($argv[1]);
+$b = new MongoDB\Driver\BulkWrite();
+$b->insert(['_id' => sprintf('%08x%.8F', time() - 1, lcg_value()), 'cn' => 'App\Mail', 'pr' => 0, 'tl' => 0, 'toex' => '', 'td' => ['id' => 'x.5', 'parameters' => ['to' => 'ann']]]);
+$m->executeBulkWrite('leptir.tasks', $b);`
+	const look = `$m = new MongoDB\Driver\Manager($argv[1]);
+foreach ($m->executeQuery('leptir.info', new MongoDB\Driver\Query(['_id' => 'x.5'])) as $d) {
+  foreach ($d as $k => $v) { echo $k, ' ', get_debug_type($v), ', '; }
+  echo $d->status, ' ', $d->retC, ' ', $d->respM, ' ', $d->type;
+}`
+	url := "mongodb://" + harness.Loopback(port)
+	if r := s.Run("php", "-r", produce, "--", url); r.Code != 0 {
+		t.Fatal(r)
+	}
+	s.Want(0, "tasks", "work", "--until-empty")
+	const want = `_id string, status int, retC int, exTime float, respM string, type string, exStart MongoDB\BSON\UTCDateTime, 3 1 {"to":"ann"} App\Mail`
+	if got := s.Run("php", "-r", look, "--", url).Stdout; got != want {
+		t.Errorf("PHP finds\n%s, want\n%s", got, want)
+	}
+}
