@@ -48,8 +48,10 @@ func pauseTasks(c *cli.Context, io IO, done string, do func(*tasks.Queue, contex
 		if len(types) > 0 {
 			what = strings.Join(types, ", ")
 		}
-		_, err := fmt.Fprintln(io.Stdout, done, what)
-		return err
+		if _, err := fmt.Fprintln(io.Stdout, done, what); err != nil {
+			return err
+		}
+		return notePaused(ctx, io, queue)
 	})
 }
 

@@ -59,8 +59,10 @@ func tasksStatsCommand(io IO) *cli.Command {
 				if err != nil {
 					return err
 				}
-				_, err = io.Stdout.Write(text)
-				return err
+				if _, err = io.Stdout.Write(text); err != nil || c.Bool(flagJSON) {
+					return err
+				}
+				return notePaused(ctx, io, queue)
 			})
 		},
 	}
