@@ -142,6 +142,7 @@ func (s *session) work() error {
 		return s.err
 	}
 	s.jobs.Wait()
+	s.settle()
 	if s.isLost() {
 		return s.err
 	}

@@ -258,6 +258,7 @@ func (d *deed) tellFailed() { d.end(wire.WorkFail, []byte(d.job.handle)) }
 // end sends the last packet about the job.
 func (d *deed) end(t wire.Type, last []byte, args ...string) {
 	var err error
+	d.job.session.spoken.Store(true)
 	if d.asker == nil {
 		err = d.job.session.say(t, last, args...)
 	} else {

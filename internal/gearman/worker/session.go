@@ -24,6 +24,8 @@ type session struct {
 	reader *wire.Reader
 	come   atomic.Int64 // bytes that have come
 	called chan struct{}
+	echoed chan struct{}  // the server has heard all that was said before settle
+	spoken atomic.Bool    // a job has said its last word
 	lost   chan struct{}  // closed when nothing more is read
 	err    error          // why; valid after lost
 	jobs   sync.WaitGroup // that came by this connection
@@ -37,7 +39,7 @@ type session struct {
 func newSession(l *link, conn net.Conn) *session {
 	s := &session{
 		w: l.w, server: l.server, offers: l.functions, slots: l.functions[0].slots, conn: conn,
-		called: make(chan struct{}, 1), lost: make(chan struct{}),
+		called: make(chan struct{}, 1), echoed: make(chan struct{}, 1), lost: make(chan struct{}),
 	}
 	s.reader = wire.NewReader(counter{s}, wire.Response, 0)
 	go s.read()
@@ -104,7 +106,13 @@ func (s *session) take(p *wire.Packet) error {
 		text, err := p.Data()
 		s.w.deps.Log.Warn().Str("server", string(s.server)).Str("code", string(p.Arg(0))).Msgf("the server refuses something: %.200q", text)
 		return err
-	case wire.EchoRes, wire.OptionRes:
+	case wire.EchoRes:
+		select {
+		case s.echoed <- struct{}{}:
+		default:
+		}
+		return nil
+	case wire.OptionRes:
 		return nil
 	default:
 		return fmt.Errorf("%s to a worker", p.Type)
@@ -208,3 +216,24 @@ func (s *session) say(t wire.Type, data []byte, args ...string) error {
 	}
 	return s.write(head, data)
 }
+
+// settlePatience is how long a server may take at the end to hear what was said last.
+const settlePatience = time.Second
+
+// settle waits until the server has heard what the jobs have said last. gearmand throws away
+// what it has read and not yet looked at when a connection ends, and has such a job done
+// again.
+func (s *session) settle() {
+	if !s.spoken.Load() || s.write(echo(), nil) != nil {
+		return
+	}
+	timer := time.NewTimer(settlePatience)
+	defer timer.Stop()
+	select {
+	case <-s.echoed:
+	case <-s.lost:
+	case <-timer.C:
+	}
+}
+
+func echo() []byte { return wire.AppendHeader(nil, wire.Request, wire.EchoReq, 0) }

@@ -378,6 +378,8 @@ func TestStopLetsJobsEnd(t *testing.T) {
 	w.cancel()
 	release(t, fifo, "done")
 	p.want(wire.WorkComplete, "H:1", "done")
+	p.want(wire.EchoReq, "") // has the server heard it?
+	p.say(wire.EchoRes, "")
 	w.wait()
 	if _, err := p.reader.Next(); err == nil {
 		t.Error("the worker asks for more")
