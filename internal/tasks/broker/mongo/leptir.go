@@ -83,6 +83,11 @@ func (q *Leptir) Push(ctx context.Context, messages []broker.Message) error {
 	if err != nil {
 		return cannot(ctx, err, "cannot queue tasks")
 	}
+	now, err := q.now(ctx)
+	if err != nil {
+		return cannot(ctx, err, "cannot queue tasks")
+	}
+	order := q.reserve(now, len(messages))
 	var documents []bson.D
 	var own []broker.Message
 	for i := range messages {
@@ -91,7 +96,7 @@ func (q *Leptir) Push(ctx context.Context, messages []broker.Message) error {
 			own = append(own, *m)
 			continue
 		}
-		d, err := q.encode(m)
+		d, err := q.encode(m, order+int64(i))
 		if err != nil {
 			return cannot(ctx, err, "cannot queue tasks")
 		}
@@ -104,8 +109,9 @@ func (q *Leptir) Push(ctx context.Context, messages []broker.Message) error {
 	return q.Broker.Push(ctx, own)
 }
 
-// encode returns the document of a message, with its _id first.
-func (q *Leptir) encode(m *broker.Message) (bson.D, error) {
+// encode returns the document of a message, with its _id first. Where PHP has chance in that,
+// this has the order of the pushes, so that those of one second come in it.
+func (q *Leptir) encode(m *broker.Message, order int64) (bson.D, error) {
 	data, err := q.format.Encode(m)
 	if err != nil {
 		return nil, err
@@ -119,7 +125,7 @@ func (q *Leptir) encode(m *broker.Message) (bson.D, error) {
 	if at.Nanosecond() > 0 && at.After(time.Now()) {
 		at = at.Add(time.Second) // as toex: whole seconds, rounded up
 	}
-	return append(is("_id", leptir.MongoID(at, rand.Float64())), keys...), nil //nolint:gosec // no secret depends on it
+	return append(is("_id", leptir.MongoID(at, float64(order%1e6)/1e6)), keys...), nil
 }
 
 // insertAll inserts documents; if one cannot be, it takes back those before it.
@@ -139,7 +145,7 @@ func insertAll(ctx context.Context, c *mongo.Collection, documents []bson.D) err
 	return nil
 }
 
-// insert inserts a document. Its _id is in part chance: where it is taken another one will do.
+// insert inserts a document. Where its _id is taken another one of that second will do.
 func insert(ctx context.Context, c *mongo.Collection, d bson.D) (id string, err error) {
 	for range 10 {
 		id, _ = d[0].Value.(string)
@@ -147,7 +153,7 @@ func insert(ctx context.Context, c *mongo.Collection, d bson.D) (id string, err 
 			return id, err
 		}
 		at, _ := leptir.MongoTime(id)
-		d[0].Value = leptir.MongoID(at, rand.Float64()) //nolint:gosec // as above
+		d[0].Value = leptir.MongoID(at, rand.Float64()) //nolint:gosec // no secret depends on it
 	}
 	return id, err
 }

@@ -1,13 +1,16 @@
 package mongo
 
 import (
+	"encoding/json"
 	"fmt"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"procops/internal/tasks/broker"
+	"procops/internal/tasks/broker/conformance"
 	"procops/internal/tasks/leptir"
 )
 
@@ -113,6 +116,37 @@ func TestLeptir(t *testing.T) {
 	}
 }
 
+// TestLeptirConformance: but for priorities, and IDs that are queued twice, it keeps the
+// promises of a broker, to the second.
+func TestLeptirConformance(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	for i, check := range conformance.Checks() {
+		t.Run(check.Name, func(t *testing.T) {
+			t.Parallel()
+			clock := newFakeClock()
+			open := func() *Leptir {
+				q, err := NewLeptir(Options{URL: s.url + "/?serverSelectionTimeoutMS=60000", Collection: "check" + strconv.Itoa(i), Timeout: time.Minute}, leptir.Classes{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = q.Close() })
+				clock.by(q.Broker)
+				return q
+			}
+			check.Run(t, conformance.Bench{
+				Broker: open(), Other: open(), Pass: clock.pass, Step: 4 * time.Second,
+				Now:   func() time.Time { return clock.now().Add(-2 * time.Second) }, // what PHP queues is ready in the next second
+				Lacks: conformance.Lacks{Order: true, Unique: true},
+				Body: func(seed string) []byte {
+					text, _ := json.Marshal(seed)
+					return fmt.Appendf(nil, `{"params":{"s":%s}}`, text)
+				},
+			})
+		})
+	}
+}
+
 // TestLeptirTakerDies: wherever he dies who takes a document, it is there once.
 func TestLeptirTakerDies(t *testing.T) {
 	t.Parallel()
@@ -154,7 +188,7 @@ func TestLeptirTakerDies(t *testing.T) {
 		}
 	}
 	gone := broker.Message{ID: "gone", Type: "a", Body: []byte(`{"params":{}}`)}
-	if d, ok, err := takeOne(t.Context(), c, own, &gone, leptir.MongoID(clock.now(), 0), clock.now(), ask); ok || err != nil {
+	if d, ok, err := takeOne(t.Context(), c, own, &gone, leptir.MongoID(clock.now().Add(-time.Hour), 0), clock.now(), ask); ok || err != nil {
 		t.Errorf("what PHP was faster to take is taken: %+v (%v)", d, err)
 	}
 	if left, err := own.CountDocuments(t.Context(), is("_id", "gone")); left > 0 || err != nil {
