@@ -39,7 +39,7 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("invalid URL of a Redis server: %w", err)
 	}
-	opt.MaxRetries = -1 // whoever calls tries again, and knows better when
+	opt.MaxRetries, opt.DialerRetries = -1, 1 // whoever calls tries again, and knows better when
 	redis.SetLogger(silence{})
 	return &Store{client: redis.NewClient(opt), prefix: cmp.Or(o.Prefix, "leptir:taskinfo:"), expire: o.ExpireAfter}, nil
 }
