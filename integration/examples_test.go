@@ -264,4 +264,7 @@ func runExample(t *testing.T, example string) {
 	if strings.Contains(example, "procops daemon") {
 		s.Want(0, "daemon", "stop", "--all")
 	}
+	if strings.Contains(example, "procops tasks start") {
+		s.Want(0, "tasks", "stop", "--wait")
+	}
 }

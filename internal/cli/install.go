@@ -16,6 +16,7 @@ import (
 	"procops/internal/install"
 	"procops/internal/name"
 	"procops/internal/proc"
+	"procops/internal/tasks"
 )
 
 const (
@@ -47,6 +48,16 @@ func installCommand(io IO) *cli.Command {
 				Description: examples("procops install daemon report --dry-run", "procops install daemon resize --instance 2 --root ./image"),
 				Action:      func(c *cli.Context) error { return installService(c, io, daemonService) },
 			},
+			{
+				Name: "tasks", Usage: "what works off queued tasks", Flags: installFlags(),
+				Description: examples("procops install tasks --dry-run", "procops install tasks --sysv --root ./image"),
+				Action:      func(c *cli.Context) error { return installService(c, io, tasksService) },
+			},
+			{
+				Name: "worker", Usage: "the Gearman worker, for all functions of the config", Flags: installFlags(),
+				Description: examples("procops install worker --systemd --dry-run", "procops install worker --user --dry-run"),
+				Action:      func(c *cli.Context) error { return installService(c, io, workerService) },
+			},
 		},
 	}
 }
@@ -68,13 +79,23 @@ func uninstallCommand(io IO) *cli.Command {
 				Description: examples("procops install daemon report --root ./image && procops uninstall daemon report --root ./image"),
 				Action:      func(c *cli.Context) error { return uninstallService(c, io, daemonService) },
 			},
+			{
+				Name: "tasks", Usage: "what works off queued tasks", Flags: uninstallFlags(),
+				Description: examples("procops install tasks --root ./image && procops uninstall tasks --root ./image"),
+				Action:      func(c *cli.Context) error { return uninstallService(c, io, tasksService) },
+			},
+			{
+				Name: "worker", Usage: "the Gearman worker", Flags: uninstallFlags(),
+				Description: examples("procops install worker --root ./image && procops uninstall worker --root ./image"),
+				Action:      func(c *cli.Context) error { return uninstallService(c, io, workerService) },
+			},
 		},
 	}
 }
 
 func uninstallFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: flagName, Usage: "`NAME` of the unit or script (default: procops, or procops-DAEMON)"},
+		&cli.StringFlag{Name: flagName, Usage: "`NAME` of the unit or script (default: procops, procops-DAEMON, procops-tasks or procops-worker)"},
 		&cli.BoolFlag{Name: flagUser, Usage: "of the user's own service manager (systemctl --user)"},
 		&cli.BoolFlag{Name: flagSystemd, Usage: "a unit of systemd (default: where that runs)"},
 		&cli.BoolFlag{Name: flagSysV, Usage: "a script in /etc/init.d"},
@@ -131,6 +152,40 @@ func daemonService(c *cli.Context, a *app.App) (install.Service, error) {
 	return s, nil
 }
 
+// tasksService is what works off tasks as a service.
+func tasksService(c *cli.Context, a *app.App) (install.Service, error) {
+	if _, err := args(c, 0, 0, ""); err != nil {
+		return install.Service{}, err
+	}
+	if len(a.Config.Tasks.Runnable()) == 0 {
+		return install.Service{}, fault.Wrap(fault.Usage, tasks.ErrNoType, "there is nothing to work off")
+	}
+	return install.Service{
+		Name: "procops-tasks", Description: "procops: queued tasks", Always: true,
+		Run:   []string{"tasks", "work"},
+		Start: []string{"tasks", "start", "--" + flagDaemon}, Stop: []string{"tasks", "stop", "--" + flagWait},
+		Status: []string{"tasks", "status"},
+	}, nil
+}
+
+// workerService is the Gearman worker as a service. It has no commands that start and stop
+// it in the background, so a script must run it in a tree.
+func workerService(c *cli.Context, a *app.App) (install.Service, error) {
+	if _, err := args(c, 0, 0, ""); err != nil {
+		return install.Service{}, err
+	}
+	if _, err := a.Config.Worker.Only(); err != nil {
+		return install.Service{}, err
+	}
+	if c.Bool(flagSysV) {
+		return install.Service{}, fault.New(fault.Usage, "there is no script for a worker alone").
+			WithHint("run it in a supervised tree with children = [\"worker\"], and `procops install supervise --%s`", flagSysV)
+	}
+	return install.Service{
+		Name: "procops-worker", Description: "procops: Gearman worker", Always: true, Run: []string{"worker", "run"},
+	}, nil
+}
+
 // serviceMaker makes the service that a command is for.
 type serviceMaker func(*cli.Context, *app.App) (install.Service, error)
 
@@ -166,9 +221,15 @@ func placeOf(c *cli.Context, io IO, makeService serviceMaker) (p place, err erro
 	}
 	p.service.Program, p.service.Base = program, baseLine(a)[1:]
 	p.service.User, p.service.ForUser = c.String(flagAs), c.Bool(flagUser)
-	p.sysv = c.Bool(flagSysV) || !c.Bool(flagSystemd) && !c.Bool(flagUser) && c.String(flagRoot) == "" && !systemdRuns() && hasInitScripts()
+	p.sysv = wantsScript(c) && len(p.service.Start) > 0
 	p.path, err = p.find(c, io)
 	return p, err
+}
+
+// wantsScript reports whether a script is wanted, or is what this machine has.
+func wantsScript(c *cli.Context) bool {
+	elsewhere := c.Bool(flagSystemd) || c.Bool(flagUser) || c.String(flagRoot) != ""
+	return c.Bool(flagSysV) || !elsewhere && !systemdRuns() && hasInitScripts()
 }
 
 func (p place) find(c *cli.Context, io IO) (string, error) {

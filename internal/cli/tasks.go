@@ -30,7 +30,7 @@ func tasksCommand(io IO) *cli.Command {
 				"procops tasks list --status dead",
 			),
 		Subcommands: []*cli.Command{
-			tasksPushCommand(io), tasksWorkCommand(io), tasksListCommand(io), tasksShowCommand(io),
+			tasksPushCommand(io), tasksWorkCommand(io), tasksStartCommand(io), tasksStopCommand(io), tasksStatusCommand(io), tasksListCommand(io), tasksShowCommand(io),
 			tasksWatchCommand(io), tasksStatsCommand(io), tasksCancelCommand(io), tasksPauseCommand(io), tasksResumeCommand(io),
 			tasksDeadCommand(io), tasksBenchCommand(io),
 		},

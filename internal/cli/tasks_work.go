@@ -54,7 +54,7 @@ func workTasks(c *cli.Context, io IO) (err error) {
 	}
 	signals := stopBySignals(c.Context, io)
 	defer signals.end()
-	report, err := runWorker(signals, io, a, c.Bool(flagUntilEmpty), limit)
+	report, err := runWorker(signals, io, a, tasks.WorkOptions{UntilEmpty: c.Bool(flagUntilEmpty), Hurry: signals.hurry}, limit)
 	closing, cancel := context.WithTimeout(context.Background(), closePatience)
 	defer cancel()
 	err = errors.Join(err, a.Close(closing))
@@ -72,7 +72,7 @@ func workTasks(c *cli.Context, io IO) (err error) {
 }
 
 // runWorker works until a signal, or until all is done.
-func runWorker(signals *stopSignals, io IO, a *app.App, untilEmpty bool, limit time.Duration) (report tasks.Report, err error) {
+func runWorker(signals *stopSignals, io IO, a *app.App, opt tasks.WorkOptions, limit time.Duration) (report tasks.Report, err error) {
 	line := newStatusLine(io.Stderr)
 	log, shut, err := openLogOn(line, a.Config.Log)
 	if err != nil {
@@ -82,8 +82,7 @@ func runWorker(signals *stopSignals, io IO, a *app.App, untilEmpty bool, limit t
 	late := fault.New(fault.Failure, "the queue is not empty after %s", limit)
 	ctx, cancel := withLimit(signals.ctx, limit, late)
 	defer cancel()
-	opt := tasks.WorkOptions{UntilEmpty: untilEmpty, Hurry: signals.hurry}
-	if untilEmpty && line.terminal {
+	if opt.UntilEmpty && line.terminal {
 		opt.Observe = func(p tasks.Progress) { line.show(workText(p)) }
 	}
 	report, err = a.WorkTasks(ctx, log, opt)

@@ -20,10 +20,11 @@ type Service struct {
 	Run         []string // the command that runs in the foreground and tells when it is ready
 	Start       []string // the command that starts it in the background
 	Stop        []string // the command that stops that and waits
-	Reload      []string // the command that has it read its config again
+	Reload      []string // the command that has it read its config again; empty: a restart does
 	Status      []string // the command that tells whether it runs
 	Running     []int    // exit codes of Status, beside 0, that mean that it does
 	User        string   // whom it runs as; empty: root, or with ForUser its user
+	Always      bool     // it is started again also when it ends well
 	ForUser     bool     // it belongs to a user's own service manager
 }
 
@@ -38,13 +39,23 @@ func (s Service) Unit() []byte {
 	if !s.ForUser {
 		b.WriteString("After=network.target\n")
 	}
-	fmt.Fprintf(&b, "\n[Service]\nType=notify\nExecStart=%s\nExecReload=/bin/kill -HUP $MAINPID\n", unitLine(s.command(s.Run)))
+	fmt.Fprintf(&b, "\n[Service]\nType=notify\nExecStart=%s\n", unitLine(s.command(s.Run)))
+	restart := "on-failure"
+	if s.Always {
+		restart = "always"
+	}
+	if len(s.Reload) > 0 {
+		b.WriteString("ExecReload=/bin/kill -HUP $MAINPID\n")
+	} else {
+		// It may wait for a server for as long as that takes, and is not ready before.
+		b.WriteString("TimeoutStartSec=infinity\n")
+	}
 	if s.User != "" {
 		fmt.Fprintf(&b, "User=%s\n", s.User)
 	}
 	// procops stops its processes itself, and systemd what is left. WATCHDOG=1 comes twice
 	// in WatchdogSec. Delegate lets procops make cgroups for processes that want one.
-	b.WriteString("KillMode=mixed\nTimeoutStopSec=90\nRestart=on-failure\nWatchdogSec=60\nDelegate=yes\n")
+	fmt.Fprintf(&b, "KillMode=mixed\nTimeoutStopSec=90\nRestart=%s\nWatchdogSec=60\nDelegate=yes\n", restart)
 	fmt.Fprintf(&b, "\n[Install]\nWantedBy=%s\n", target)
 	return b.Bytes()
 }
@@ -115,7 +126,7 @@ restart)
 	"$0" stop && "$0" start
 	;;
 force-reload|reload)
-	procops %s || exit 7
+	%s || exit 7
 	;;
 status)
 	procops %s
@@ -130,8 +141,16 @@ status)
 	;;
 esac
 `, marker, s.Name, strings.ReplaceAll(s.Description, "\n", " "), quote(s.User), quote(s.Program),
-		words(s.Base), words(s.Base), line(s.Start), line(s.Stop), line(s.Reload), line(s.Status), alternatives(s.Running))
+		words(s.Base), words(s.Base), line(s.Start), line(s.Stop), s.reload(), line(s.Status), alternatives(s.Running))
 	return b.Bytes()
+}
+
+// reload is the line of the script that has it read its config again.
+func (s Service) reload() string {
+	if len(s.Reload) == 0 {
+		return `"$0" stop && "$0" start`
+	}
+	return "procops " + line(s.Reload)
 }
 
 // quote makes one word of a shell of a text.

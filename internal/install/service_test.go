@@ -52,6 +52,33 @@ func TestUnitIsVerified(t *testing.T) {
 	}
 }
 
+// TestWithoutReload: what cannot read its config again is restarted in place of that.
+func TestWithoutReload(t *testing.T) {
+	s := odd()
+	s.Name, s.Program, s.User, s.Reload, s.Always = "procops", "/bin/true", "www-data", nil, true
+	unit := string(s.Unit())
+	if strings.Contains(unit, "ExecReload") || !strings.Contains(unit, "Restart=always\n") || !strings.Contains(unit, "TimeoutStartSec=infinity\n") {
+		t.Errorf("the unit:\n%s", unit)
+	}
+	dir := t.TempDir()
+	path, script := filepath.Join(dir, "procops.service"), filepath.Join(dir, "script")
+	for file, content := range map[string][]byte{path: s.Unit(), script: s.Script()} {
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	said, err := exec.CommandContext(t.Context(), "systemd-analyze", "verify", "--recursive-errors=no", path).CombinedOutput()
+	if err != nil || strings.Contains(string(said), path) {
+		t.Errorf("%v: %s\n%s", err, said, unit)
+	}
+	if said, err := exec.CommandContext(t.Context(), "sh", "-n", script).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, said)
+	}
+	if !strings.Contains(string(s.Script()), "force-reload|reload)\n\t\"$0\" stop && \"$0\" start || exit 7\n") {
+		t.Errorf("the script:\n%s", s.Script())
+	}
+}
+
 // TestScript runs the script with a procops that says what it was called with.
 func TestScript(t *testing.T) {
 	dir := t.TempDir()

@@ -37,6 +37,7 @@ type Deps struct {
 type WorkOptions struct {
 	UntilEmpty bool            // end when nothing is ready or running any more, here or elsewhere
 	Hurry      <-chan struct{} // closed: what runs is ended at once; may be nil
+	Started    func()          // called when all is well and the work begins; may be nil
 	Observe    func(Progress)  // hears of each change; must not block; may be nil
 }
 
@@ -75,6 +76,9 @@ func (q *Queue) Work(ctx context.Context, deps Deps, opt WorkOptions) (Report, e
 	}
 	w.survey(ctx)
 	w.reports = startReporters(q.cfg.ErrorReport, deps)
+	if opt.Started != nil {
+		opt.Started()
+	}
 	report, err := w.run(ctx)
 	w.reports.close()
 	return report, errors.Join(err, w.closeHandlers())
