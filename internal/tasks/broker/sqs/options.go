@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"regexp"
 	"strings"
 	"time"
 
@@ -60,11 +59,15 @@ const (
 
 const defaultLease = 30 * time.Second
 
-// hostPattern finds the region in the URL of a queue.
-var hostPattern = regexp.MustCompile(`^(?:sqs\.([a-z0-9-]+)|([a-z0-9-]+)\.queue)\.(?:amazonaws\.com|api\.aws)(?:\.cn)?$`)
+// maxName is the length of the longest name of a queue.
+const maxName = 80
 
-// namePattern is what SQS takes for the name of a queue.
-var namePattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,80}$`)
+// validName reports whether SQS takes a name for a queue.
+func validName(name string) bool {
+	return name != "" && len(name) <= maxName && !strings.ContainsFunc(name, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
+	})
+}
 
 // complete fills in the defaults and reports what is wrong.
 func (o Options) complete() (Options, error) {
@@ -127,7 +130,7 @@ func checkQueue(queue string) error {
 	if strings.HasSuffix(name, ".fifo") {
 		return fmt.Errorf("the queue %q is a FIFO queue, which cannot delay single messages: use a standard queue", name)
 	}
-	if !namePattern.MatchString(name) {
+	if !validName(name) {
 		return fmt.Errorf("invalid name of a queue %q: want up to 80 letters, digits, \"-\" and \"_\"", name)
 	}
 	return nil
@@ -139,11 +142,21 @@ func regionOf(queue string) string {
 	if err != nil {
 		return ""
 	}
-	found := hostPattern.FindStringSubmatch(u.Hostname())
-	if found == nil {
-		return ""
+	host := strings.TrimSuffix(u.Hostname(), ".cn")
+	for _, domain := range []string{".amazonaws.com", ".api.aws"} {
+		rest, ok := strings.CutSuffix(host, domain)
+		if !ok {
+			continue
+		}
+		region, found := strings.CutPrefix(rest, "sqs.")
+		if !found {
+			region, found = strings.CutSuffix(rest, ".queue")
+		}
+		if found && !strings.Contains(region, ".") {
+			return region
+		}
 	}
-	return found[1] + found[2]
+	return ""
 }
 
 // client returns the client of the service, and what ends its connections.
