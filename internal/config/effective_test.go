@@ -192,6 +192,9 @@ max_run_time = "0s"
 memory_limit = "0"
 stop_grace = "30s"
 
+[worker.tls]
+enabled = false
+
 [worker.server]
 listen = ["127.0.0.1:4730"]
 durability = "process"
