@@ -36,7 +36,7 @@ command = "cat >greeted; cat greeted"
 	}
 
 	pusher.Config(strings.Replace(config, strconv.Itoa(port), strconv.Itoa(harness.FreePort(t)), 1))
-	if r := pusher.Procops("tasks", "push", "greet"); r.Code == 0 || !strings.Contains(r.Stderr, "broker \"redis\": cannot queue tasks: ") {
+	if r := pusher.Procops("tasks", "push", "greet"); r.Code != 5 || !strings.Contains(r.Stderr, "broker \"redis\": cannot queue tasks: ") {
 		t.Errorf("nobody is there, and: %s", r)
 	}
 }

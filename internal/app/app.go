@@ -21,6 +21,7 @@ import (
 	"procops/internal/proc"
 	"procops/internal/store"
 	"procops/internal/tasks"
+	"procops/internal/tasks/broker/group"
 )
 
 // Options say where an App finds its config and its state.
@@ -53,6 +54,7 @@ type App struct {
 
 	queueOpening sync.Mutex
 	queue        *tasks.Queue // nil until it is asked for
+	group        *group.Group // the brokers of the queue
 	meta         *tasks.Meta  // that the queue tells; nil if the config has none
 }
 

@@ -25,7 +25,7 @@ func (a *App) Tasks(ctx context.Context) (*tasks.Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := a.brokers(st)
+	brokers, err := a.openBrokers(st)
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +33,8 @@ func (a *App) Tasks(ctx context.Context) (*tasks.Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.queue = tasks.New(st, b, a.Config.Tasks)
+	a.group = brokers
+	a.queue = tasks.New(st, brokers, a.Config.Tasks)
 	if len(stores) > 0 {
 		a.meta = tasks.NewMeta(stores, a.Config.Tasks.Classes(), a.log)
 		a.teardown.add("the meta stores", a.meta.Close)

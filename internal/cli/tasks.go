@@ -33,6 +33,7 @@ func tasksCommand(io IO) *cli.Command {
 			tasksPushCommand(io), tasksWorkCommand(io), tasksStartCommand(io), tasksStopCommand(io), tasksStatusCommand(io), tasksListCommand(io), tasksShowCommand(io),
 			tasksWatchCommand(io), tasksStatsCommand(io), tasksCancelCommand(io), tasksPauseCommand(io), tasksResumeCommand(io),
 			tasksDeadCommand(io), tasksBenchCommand(io),
+			tasksBrokersCommand(io),
 		},
 	}
 }

@@ -220,15 +220,27 @@ func pushMany(ctx context.Context, c *cli.Context, io IO, queue *tasks.Queue) er
 	out := bufio.NewWriter(io.Stdout)
 	for done := 0; done < len(all); done += pushAtOnce {
 		ids, err := queue.PushAll(ctx, all[done:min(done+pushAtOnce, len(all))])
+		queued := done
 		for _, id := range ids {
-			fmt.Fprintln(out, id)
+			fmt.Fprintln(out, id) // an empty line for one that is not queued
+			if id != "" {
+				queued++
+			}
 		}
 		if printed := out.Flush(); err != nil || printed != nil {
-			queued := done + len(ids)
-			return fault.Wrap(fault.Failure, errors.Join(err, printed), "the first %d of %d tasks are queued, the others are not", queued, len(all))
+			err = errors.Join(err, printed)
+			return fault.Wrap(fault.Kind(fault.ExitCode(err)), err, "%s of %d tasks are queued, the others are not", whichQueued(queued, done+len(ids)), len(all))
 		}
 	}
 	return nil
+}
+
+// whichQueued says which tasks are queued, of so many that were tried.
+func whichQueued(queued, tried int) string {
+	if queued == tried {
+		return fmt.Sprintf("the first %d", queued)
+	}
+	return fmt.Sprintf("those with an id (%d)", queued)
 }
 
 // readTasks reads and checks one task a line. The error names each line that is

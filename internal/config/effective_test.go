@@ -219,6 +219,8 @@ jitter = 0.1
 [tasks]
 selection = "weighted"
 workers = 4
+empty_queue_sleep = "500ms"
+busy_sleep = "200ms"
 time_limit = "10m"
 max_attempts = 3
 max_crashes = 3

@@ -18,20 +18,22 @@ import (
 
 // Config is the section [tasks].
 type Config struct {
-	Broker      map[string]BrokerConfig `toml:"broker" doc:"a broker: where tasks are queued; without any there is \"sqlite\", in the state directory"`
-	Selection   Selection               `toml:"selection" enum:"weighted,strict" default:"weighted" doc:"from which broker the next task comes, of those that have any: weighted (from each; the nth most important one has the weight 1/n) or strict (from the most important one)"`
-	Workers     int                     `toml:"workers" default:"4" min:"1" max:"10000" doc:"how many tasks one worker process runs at once"`
-	TimeLimit   unit.Duration           `toml:"time_limit" default:"10m" doc:"how long a task may run whose type has no time_limit of its own; 0: no limit"`
-	MaxAttempts int                     `toml:"max_attempts" default:"3" min:"1" doc:"how often a task may fail before it is given up; a worker that dies does not count"`
-	MaxCrashes  int                     `toml:"max_crashes" default:"3" min:"1" doc:"how many workers may die while they run a task before it is given up"`
-	Retry       Retry                   `toml:"retry" doc:"time between a failure and the next attempt: a table, a policy (exponential or fixed) or a list of durations"`
-	Lease       unit.Duration           `toml:"lease" default:"30s" min:"1s" doc:"a task whose worker has died comes back after this; a living worker extends it all the time"`
-	StopGrace   unit.Duration           `toml:"stop_grace" default:"30s" doc:"how long a worker that is to stop lets its tasks run on before it ends them and gives them back"`
-	Keep        unit.Duration           `toml:"keep" default:"30d" doc:"done tasks are forgotten after this; 0: never"`
-	Unknown     Unknown                 `toml:"unknown_types" default:"refuse" doc:"what becomes of a push of a type that is not declared, where any is: refuse or accept"`
-	Meta        map[string]MetaConfig   `toml:"meta" doc:"a meta store: a further place where what becomes of tasks is written, for programs that look there, such as those that use leptir"`
-	ErrorReport []ErrorReport           `toml:"error_report" doc:"who is told of tasks that fail"`
-	Types       map[string]Type         `toml:"type" doc:"a type of task: what runs it, and what parameters it has"`
+	Broker          map[string]BrokerConfig `toml:"broker" doc:"a broker: where tasks are queued; without any there is \"sqlite\", in the state directory"`
+	Selection       Selection               `toml:"selection" enum:"weighted,strict" default:"weighted" doc:"from which broker the next task comes, of those that have any: weighted (from each; the nth most important one has the weight 1/n) or strict (from the most important one)"`
+	Workers         int                     `toml:"workers" default:"4" min:"1" max:"10000" doc:"how many tasks one worker process runs at once"`
+	EmptyQueueSleep unit.Duration           `toml:"empty_queue_sleep" default:"0.5s" doc:"how long an idle worker waits before it looks for tasks again; a broker that can wakes it before that; 0: as short as can be"`
+	BusySleep       unit.Duration           `toml:"busy_sleep" default:"0.2s" doc:"the same for a worker that runs some tasks and may run more; the end of a task wakes it as well; 0: as short as can be"`
+	TimeLimit       unit.Duration           `toml:"time_limit" default:"10m" doc:"how long a task may run whose type has no time_limit of its own; 0: no limit"`
+	MaxAttempts     int                     `toml:"max_attempts" default:"3" min:"1" doc:"how often a task may fail before it is given up; a worker that dies does not count"`
+	MaxCrashes      int                     `toml:"max_crashes" default:"3" min:"1" doc:"how many workers may die while they run a task before it is given up"`
+	Retry           Retry                   `toml:"retry" doc:"time between a failure and the next attempt: a table, a policy (exponential or fixed) or a list of durations"`
+	Lease           unit.Duration           `toml:"lease" default:"30s" min:"1s" doc:"a task whose worker has died comes back after this; a living worker extends it all the time"`
+	StopGrace       unit.Duration           `toml:"stop_grace" default:"30s" doc:"how long a worker that is to stop lets its tasks run on before it ends them and gives them back"`
+	Keep            unit.Duration           `toml:"keep" default:"30d" doc:"done tasks are forgotten after this; 0: never"`
+	Unknown         Unknown                 `toml:"unknown_types" default:"refuse" doc:"what becomes of a push of a type that is not declared, where any is: refuse or accept"`
+	Meta            map[string]MetaConfig   `toml:"meta" doc:"a meta store: a further place where what becomes of tasks is written, for programs that look there, such as those that use leptir"`
+	ErrorReport     []ErrorReport           `toml:"error_report" doc:"who is told of tasks that fail"`
+	Types           map[string]Type         `toml:"type" doc:"a type of task: what runs it, and what parameters it has"`
 }
 
 // Type is a section [tasks.type.NAME].

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
+	"procops/internal/name"
 	"procops/internal/unit"
 )
 
@@ -58,7 +58,8 @@ type BrokerConfig struct {
 	Create     bool          `toml:"create" doc:"sqs: create the queues where they do not exist"`
 	Region     string        `toml:"region" doc:"sqs: the region, such as eu-central-1; default: that in the URL of the queue, else $AWS_REGION"`
 	Endpoint   string        `toml:"endpoint" doc:"sqs: the URL of the service, where that is not Amazon's own; default: $AWS_ENDPOINT_URL_SQS"`
-	CountCache unit.Duration `toml:"count_cache" default:"0.2s" doc:"how long what is known of the number of its tasks is good enough; 0: not at all"`
+	Fallback   string        `toml:"fallback" doc:"the broker to which a task goes that this one has certainly not taken, because it cannot be reached or refuses; default: the push fails"`
+	CountCache unit.Duration `toml:"count_cache" default:"0.2s" doc:"how long a broker that was found empty is not asked again while other brokers have tasks, unless it says that it has some; 0: not at all"`
 	Timeout    unit.Duration `toml:"timeout" default:"10s" min:"1ms" doc:"a call that takes longer has failed"`
 }
 
@@ -141,11 +142,26 @@ func (c Config) checkBrokers(report func(err error, path ...string)) {
 	for _, name := range slices.Sorted(maps.Keys(c.Broker)) {
 		b := c.Broker[name]
 		b.check(name, report)
+		c.checkFallback(name, report)
 		if b.kind(name) == KindSQLite {
 			embedded = append(embedded, name)
 		}
 	}
 	if len(embedded) > 1 {
-		report(fmt.Errorf("there is one queue in a state directory, and it is %s here", strings.Join(embedded, ", and ")), "broker", embedded[1])
+		report(fmt.Errorf("a state directory has one queue, and that is the broker %q already", embedded[0]), "broker", embedded[1])
+	}
+}
+
+// checkFallback reports what is wrong with the one that stands in for a broker.
+func (c Config) checkFallback(broker string, report func(err error, path ...string)) {
+	switch other := c.Broker[broker].Fallback; other {
+	case "":
+	case broker:
+		report(errors.New("a broker cannot stand in for itself"), "broker", broker, "fallback")
+	default:
+		names := slices.Sorted(maps.Keys(c.Broker))
+		if !slices.Contains(names, other) {
+			report(fmt.Errorf("there is no broker %q%s", other, name.DidYouMean(other, names)), "broker", broker, "fallback")
+		}
 	}
 }

@@ -60,6 +60,11 @@ type handData struct {
 // pauseData says no more than the type of event and the subject do.
 type pauseData struct{}
 
+// brokerData says why a broker is, or was, of no use.
+type brokerData struct {
+	Reason string `json:"reason" doc:"why it is of no use, for people; of one that is back: why it was"`
+}
+
 var (
 	eventPushed    = event.Define[pushData]("tasks.task.pushed", "A task was queued; the subject is its id.")
 	eventStarted   = event.Define[startData]("tasks.task.started", "A worker has begun to run a task.")
@@ -74,6 +79,10 @@ var (
 	eventPaused    = event.Define[pauseData]("tasks.type.paused", "No worker with this state begins tasks of a type any more; the subject is the type, or * for all.")
 	eventResumed   = event.Define[pauseData]("tasks.type.resumed", "A pause has ended; the subject is the type, or * for all.")
 	eventDeleted   = event.Define[handData]("tasks.task.deleted", "A dead task was deleted.")
+
+	eventBrokerLost     = event.Define[brokerData]("tasks.broker.lost", "A broker does not answer any more, or lets nobody in; the subject is its name. It is tried again and again.")
+	eventBrokerRefusing = event.Define[brokerData]("tasks.broker.refusing", "A broker answers, but takes no new tasks: it is full, for instance.")
+	eventBrokerBack     = event.Define[brokerData]("tasks.broker.back", "A broker that was lost or refusing does what it should again.")
 )
 
 // Events describes the event types of this package.
@@ -82,5 +91,6 @@ func Events() []event.Description {
 		eventPushed.Describe(), eventStarted.Describe(), eventProgress.Describe(), eventCompleted.Describe(),
 		eventFailed.Describe(), eventPostponed.Describe(), eventDead.Describe(), eventReleased.Describe(),
 		eventRequeued.Describe(), eventDeleted.Describe(), eventCancelled.Describe(), eventPaused.Describe(), eventResumed.Describe(),
+		eventBrokerLost.Describe(), eventBrokerRefusing.Describe(), eventBrokerBack.Describe(),
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	chance "math/rand/v2"
 	"os"
+	"slices"
 	"time"
 
 	"procops/internal/fault"
@@ -73,8 +74,10 @@ func (q *Queue) Check(t Task) (Task, error) {
 
 func faultKind(err error) fault.Kind { return fault.Kind(fault.ExitCode(err)) }
 
-// PushAll checks tasks and queues all or none of them. When it returns ids beside
-// an error, the tasks are queued, but cannot be shown before a worker has them.
+// PushAll checks tasks and queues all or none of them. Where they belong to several
+// brokers some may be queued and others not: then it returns the ids beside an error,
+// empty ones for those that are not. An error beside all ids says that the tasks are
+// queued, but cannot be shown before a worker has them.
 func (q *Queue) PushAll(ctx context.Context, tasks []Task) (ids []string, err error) {
 	var (
 		messages = make([]broker.Message, len(tasks))
@@ -90,14 +93,26 @@ func (q *Queue) PushAll(ctx context.Context, tasks []Task) (ids []string, err er
 		if messages[i], err = records[i].message(); err != nil {
 			return nil, err
 		}
-		ids = append(ids, records[i].ID)
 	}
-	if err := q.broker.Push(ctx, messages); err != nil {
-		return nil, err
+	failed := q.broker.Push(ctx, messages)
+	partial, some := errors.AsType[*broker.PartialError](failed)
+	if failed != nil && !some {
+		return nil, failed
 	}
-	// From here on they are accepted, whatever comes.
-	q.meta.tell(records...)
-	err = q.store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
+	ids = make([]string, len(tasks))
+	var accepted []Record
+	for i := range records {
+		if !some || !slices.Contains(partial.IDs, records[i].ID) {
+			ids[i], accepted = records[i].ID, append(accepted, records[i])
+		}
+	}
+	q.meta.tell(accepted...)
+	return ids, errors.Join(failed, q.createAll(ctx, accepted))
+}
+
+// createAll records tasks that a broker has accepted, whatever comes.
+func (q *Queue) createAll(ctx context.Context, records []Record) error {
+	err := q.store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
 		for i := range records {
 			if err := create(tx, &records[i]); err != nil {
 				return err
@@ -106,9 +121,9 @@ func (q *Queue) PushAll(ctx context.Context, tasks []Task) (ids []string, err er
 		return nil
 	})
 	if err != nil {
-		return ids, fmt.Errorf("the task is queued, but it cannot be shown before a worker has it: %w", err)
+		return fmt.Errorf("the task is queued, but it cannot be shown before a worker has it: %w", err)
 	}
-	return ids, nil
+	return nil
 }
 
 // Record is what is known of a task.

@@ -3,6 +3,7 @@ package tasks
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,9 +17,11 @@ import (
 )
 
 const (
-	// lookInterval is how long an idle worker waits for the broker's sign before it
-	// looks by itself: leptir's empty_queue_sleep.
+	// lookInterval is how often a worker whose types are paused looks whether they still are.
 	lookInterval = 500 * time.Millisecond
+	// leastPatience keeps a worker from running round and round where the configuration has
+	// no pause between two looks at a broker that cannot wake it.
+	leastPatience = 10 * time.Millisecond
 	// brokerPause is the time between two attempts to reach a broker that is away.
 	brokerPause = time.Second
 )
@@ -114,6 +117,7 @@ type worker struct {
 	reports *reporters
 	leave   context.CancelCauseFunc // nothing more is begun
 	stop    context.Context         // its end stops the tasks that run
+	failed  bool                    // the broker could not be asked, and that was logged
 }
 
 // ending is what a task's goroutine reports.
@@ -158,8 +162,7 @@ func (w *worker) loop(ctx context.Context) error {
 		case err != nil && w.opt.UntilEmpty:
 			return err
 		case err != nil:
-			w.deps.Log.Error().Err(err).Msg("cannot claim tasks")
-			w.pause(ctx)
+			w.pause(ctx, err)
 		case begun > 0:
 		default:
 			if empty, err := w.empty(ctx); empty || err != nil {
@@ -193,11 +196,16 @@ func (w *worker) begin(ctx context.Context) (int, error) {
 		return 0, nil // ctx has ended, or all is paused
 	}
 	ask := broker.Ask{Types: types, Max: most, Lease: w.q.cfg.Lease.Std()}
-	until := time.Now().Add(ask.Lease)
+	asked := time.Now()
 	claimed, err := w.q.broker.Claim(ctx, ask)
 	fresh := err == nil && !w.begun
 	w.begun = w.begun || err == nil
+	w.failed = w.failed && err != nil
 	for _, l := range claimed {
+		until := asked.Add(ask.Lease)
+		if !l.Asked.IsZero() {
+			until = l.Asked.Add(ask.Lease)
+		}
 		w.active++
 		w.handlers[l.Type].active++
 		h := w.leases.add(w.stop, l, until)
@@ -298,12 +306,12 @@ func (w *worker) await(ctx context.Context) {
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	signed := make(chan error, 1)
-	looking.Go(func() { signed <- w.look(waiting, types) })
+	patience := w.patience()
+	looking.Go(func() { signed <- w.look(waiting, types, patience) })
 	select {
 	case err := <-signed:
 		if err != nil && ctx.Err() == nil {
-			w.deps.Log.Error().Err(err).Msg("cannot look for tasks")
-			w.pause(ctx)
+			w.pause(ctx, err)
 		}
 	case e := <-w.ended:
 		w.count(e)
@@ -312,16 +320,29 @@ func (w *worker) await(ctx context.Context) {
 
 // look returns when there may be something to claim; where an empty queue is the
 // end it returns from time to time.
-func (w *worker) look(ctx context.Context, types []string) error {
+func (w *worker) look(ctx context.Context, types []string, patience time.Duration) error {
 	for {
-		found, err := w.q.broker.Await(ctx, types, lookInterval)
+		found, err := w.q.broker.Await(ctx, types, patience)
 		if found || err != nil || w.opt.UntilEmpty || len(w.pauses.types) > 0 {
 			return err
 		}
 	}
 }
 
-func (w *worker) pause(ctx context.Context) {
+// patience is how long a worker waits for the broker's sign before it looks by itself.
+func (w *worker) patience() time.Duration {
+	if w.active > 0 {
+		return max(leastPatience, w.q.cfg.BusySleep.Std())
+	}
+	return max(leastPatience, w.q.cfg.EmptyQueueSleep.Std())
+}
+
+// pause waits before a broker that could not be asked is asked again. That is logged once.
+func (w *worker) pause(ctx context.Context, err error) {
+	if !w.failed {
+		w.deps.Log.Error().Err(err).Msg("cannot ask for tasks")
+	}
+	w.failed = true
 	timer := time.NewTimer(brokerPause)
 	defer timer.Stop()
 	select {
@@ -454,7 +475,11 @@ func (w *worker) keepLeases(ctx context.Context) {
 		}
 		until := time.Now().Add(length)
 		lost, err := w.extend(ctx, list, length)
-		if err == nil {
+		partial, some := errors.AsType[*broker.PartialError](err)
+		if some {
+			list = slices.DeleteFunc(list, func(l broker.Lease) bool { return slices.Contains(partial.IDs, l.ID) })
+		}
+		if err == nil || some {
 			w.leases.extended(list, lost, until)
 		}
 		w.leases.expire(time.Now())

@@ -17,6 +17,31 @@ import (
 // or to nobody any more.
 var ErrLost = errors.New("the lease of the task has ended")
 
+// ErrRefused says that a broker takes no new messages, but does the rest: it is full, for
+// instance. It has queued none.
+var ErrRefused = errors.New("it takes no new tasks")
+
+// ErrDenied says that a broker has answered and done nothing: it does not know the password,
+// for instance.
+var ErrDenied = errors.New("it does nothing for us")
+
+// ErrUnfit says that a broker cannot take such a message, however it does: it is too large,
+// for instance.
+var ErrUnfit = errors.New("it cannot take such a task")
+
+// PartialError says that something could not be done with some messages; with the others it
+// was.
+type PartialError struct {
+	IDs []string // of those with which it was not done
+	Err error    // why
+}
+
+// Error returns why.
+func (e *PartialError) Error() string { return e.Err.Error() }
+
+// Unwrap returns why.
+func (e *PartialError) Unwrap() error { return e.Err }
+
 // Message is what a broker keeps.
 type Message struct {
 	ID       string    // unique; a message whose ID is queued already is not queued again
@@ -41,6 +66,7 @@ type Lease struct {
 	Until  time.Time // the end of the lease, unless it is extended, by the clock of the broker
 	Broker string    // where it comes from, if there are several
 	Handle string    // what the broker calls this claim, where it has a name of its own
+	Asked  time.Time // if not zero: when it was asked for, by the clock of this host
 }
 
 // State is where a message is in its broker.

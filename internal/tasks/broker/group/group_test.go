@@ -55,7 +55,7 @@ func TestConformance(t *testing.T) {
 				clock, dirs := newClock(), []string{t.TempDir(), t.TempDir()}
 				open := func() *Group {
 					// All checks push with priorities between these.
-					return New([]Member{
+					return open(t, []Member{
 						{Name: "a", Priority: []int{10, -10}[home], Broker: queue(t, dirs[0], clock)},
 						{Name: "b", Priority: 20, Broker: queue(t, dirs[1], clock)},
 					}, Options{})
@@ -64,6 +64,18 @@ func TestConformance(t *testing.T) {
 			})
 		}
 	}
+}
+
+// open returns a group that is closed when the test ends.
+func open(tb testing.TB, members []Member, opt Options) *Group {
+	tb.Helper()
+	g := New(members, opt)
+	tb.Cleanup(func() {
+		if err := g.Close(context.WithoutCancel(tb.Context())); err != nil {
+			tb.Error(err)
+		}
+	})
+	return g
 }
 
 // endless is a broker that always has more, of one priority.
@@ -123,9 +135,9 @@ func TestShares(t *testing.T) {
 	} {
 		for _, heap := range []int{1, 100} {
 			t.Run(fmt.Sprint(c.priorities, c.empty, c.strict, heap), func(t *testing.T) {
-				const claims = 50_000
+				const claims = 20_000
 				_, list := members(c.priorities, c.empty...)
-				g := New(list, Options{Strict: c.strict, Rand: rand.New(rand.NewPCG(1, 2)).Float64}) //nolint:gosec // the same each time
+				g := open(t, list, Options{Strict: c.strict, Rand: rand.New(rand.NewPCG(1, 2)).Float64}) //nolint:gosec // the same each time
 				got := make([]int, len(list))
 				for range claims / heap {
 					leases, err := g.Claim(t.Context(), broker.Ask{Types: []string{"t"}, Max: heap})
@@ -152,7 +164,7 @@ func TestShares(t *testing.T) {
 
 func TestAllEmpty(t *testing.T) {
 	_, list := members([]int{0, 1}, 0, 1)
-	if leases, err := New(list, Options{}).Claim(t.Context(), broker.Ask{Max: 3}); len(leases) > 0 || err != nil {
+	if leases, err := open(t, list, Options{}).Claim(t.Context(), broker.Ask{Types: []string{"t"}, Max: 3}); len(leases) > 0 || err != nil {
 		t.Error(leases, err)
 	}
 }
@@ -161,7 +173,7 @@ func TestAllEmpty(t *testing.T) {
 // otherwise to the last.
 func TestHome(t *testing.T) {
 	all, list := members([]int{10, 0, 5, 5})
-	g := New(list, Options{})
+	g := open(t, list, Options{})
 	for _, c := range []struct{ priority, want int }{{-3, 1}, {0, 1}, {1, 2}, {5, 2}, {6, 0}, {10, 0}, {11, 0}} {
 		id := fmt.Sprint(c.priority)
 		if err := g.Push(t.Context(), []broker.Message{{ID: id, Priority: c.priority}}); err != nil {

@@ -34,13 +34,15 @@ type LeptirOptions struct {
 	// Poll is how often an idle worker looks for tasks that others have queued, who do not
 	// tell; 0: twice a second, as leptir does.
 	Poll time.Duration
+	// Timeout bounds a call, where the URL does not; 0: some seconds.
+	Timeout time.Duration
 }
 
 // Leptir is a queue in leptir's own sorted set, which producers and consumers in PHP share.
 // It is ordered by time alone. A document that is claimed leaves the set, and comes back into
 // it when its lease ends. Whatever leptir has no place for is kept in keys beside the set.
 type Leptir struct {
-	client  *redis.Client
+	server  *server
 	keys    []string
 	format  leptirdoc.Format
 	poll    time.Duration
@@ -53,7 +55,7 @@ type Leptir struct {
 
 // leptirScripts are what Redis runs.
 type leptirScripts struct {
-	push, look, take, takeBuried, extend, ack, nack, bury, beside, next *redis.Script
+	push, look, take, takeBuried, extend, ack, nack, bury, beside, next script
 }
 
 // dryness says that there was nothing to claim.
@@ -69,21 +71,20 @@ const dryFor = 10 * time.Second
 // NewLeptir returns a queue of leptir. It connects when that is first needed; the error says
 // what is wrong with the options.
 func NewLeptir(o LeptirOptions) (*Leptir, error) {
-	opt, err := redis.ParseURL(cmp.Or(o.URL, "redis://127.0.0.1:6379/0"))
+	server, err := connect(o.URL, o.Timeout)
 	if err != nil {
-		return nil, fmt.Errorf("invalid URL of a Redis server: %w", err)
+		return nil, err
 	}
-	redis.SetLogger(silence{})
-	client, key := redis.NewClient(opt), cmp.Or(o.Key, "leptir:ztasks")
+	key := cmp.Or(o.Key, "leptir:ztasks")
 	prefix := beside(key)
 	return &Leptir{
-		client: client, keys: []string{key, prefix}, format: leptirdoc.Format{Classes: o.Classes},
-		poll: cmp.Or(o.Poll, 500*time.Millisecond), ears: newEars(client, prefix), dry: map[string]dryness{},
+		server: server, keys: []string{key, prefix}, format: leptirdoc.Format{Classes: o.Classes},
+		poll: cmp.Or(o.Poll, 500*time.Millisecond), ears: newEars(server.client, prefix), dry: map[string]dryness{},
 		scripts: leptirScripts{
-			push: redis.NewScript(leptirPush), look: redis.NewScript(leptirLook), take: redis.NewScript(leptirTake),
-			takeBuried: redis.NewScript(leptirTakeBuried), extend: redis.NewScript(leptirExtend), ack: redis.NewScript(leptirAck),
-			nack: redis.NewScript(leptirNack), bury: redis.NewScript(leptirBury), beside: redis.NewScript(leptirBeside),
-			next: redis.NewScript(leptirNext),
+			push: taking(leptirPush), look: draining(leptirLook), take: draining(leptirTake),
+			takeBuried: draining(leptirTakeBuried), extend: draining(leptirExtend), ack: draining(leptirAck),
+			nack: draining(leptirNack), bury: draining(leptirBury), beside: draining(leptirBeside),
+			next: draining(leptirNext),
 		},
 	}, nil
 }
@@ -97,10 +98,10 @@ func beside(key string) string {
 }
 
 // Close closes the connections.
-func (q *Leptir) Close() error { return errors.Join(q.ears.close(), q.client.Close()) }
+func (q *Leptir) Close() error { return errors.Join(q.ears.close(), q.server.client.Close()) }
 
-func (q *Leptir) run(ctx context.Context, s *redis.Script, args ...any) *redis.Cmd {
-	return s.Run(ctx, q.client, q.keys, args...)
+func (q *Leptir) run(ctx context.Context, s script, args ...any) *redis.Cmd {
+	return q.server.run(ctx, s, q.keys, args...)
 }
 
 // score returns a time as the set has it.
@@ -133,7 +134,7 @@ func (q *Leptir) Push(ctx context.Context, messages []broker.Message) error {
 		args = append(args, m.ID, m.Type, score(m.RunAt), document, m.Number, m.Attempts, m.Crashes, flag(m.Buried))
 	}
 	if err := q.run(ctx, q.scripts.push, args...).Err(); err != nil && !errors.Is(err, redis.Nil) {
-		return fmt.Errorf("cannot queue tasks: %w", err)
+		return fmt.Errorf("cannot queue tasks: %w", refusal(err))
 	}
 	return nil
 }

@@ -84,14 +84,14 @@ func (s shared) must(err error) {
 func (s shared) add(documents ...string) {
 	s.t.Helper()
 	for i, d := range documents {
-		s.must(s.client.ZAdd(s.t.Context(), "leptir:ztasks", redis.Z{Score: float64(1386125013 + i), Member: d}).Err())
+		s.must(s.server.client.ZAdd(s.t.Context(), "leptir:ztasks", redis.Z{Score: float64(1386125013 + i), Member: d}).Err())
 	}
 }
 
 // members returns what is in the set.
 func (s shared) members() []string {
 	s.t.Helper()
-	list, err := s.client.ZRange(s.t.Context(), "leptir:ztasks", 0, -1).Result()
+	list, err := s.server.client.ZRange(s.t.Context(), "leptir:ztasks", 0, -1).Result()
 	s.must(err)
 	return list
 }
@@ -120,7 +120,7 @@ func TestLeptirDocuments(t *testing.T) {
 		{Score: 1386125013.25, Member: doc("a", "now", "[]")},
 		{Score: float64(later.Unix()), Member: `{"cn":"a\\b","pr":2,"tl":30,"toex":` + strconv.FormatInt(later.Unix(), 10) + `,"td":{"id":"later","parameters":{"x":"\u00e4\/"}}}`},
 	}
-	got, err := s.client.ZRangeWithScores(t.Context(), "leptir:ztasks", 0, -1).Result()
+	got, err := s.server.client.ZRangeWithScores(t.Context(), "leptir:ztasks", 0, -1).Result()
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("the set is %v (%v), want %v", got, err, want)
 	}
@@ -129,7 +129,7 @@ func TestLeptirDocuments(t *testing.T) {
 		t.Fatalf("claimed %+v, in the set is %q", l, s.members())
 	}
 	s.must(s.Nack(t.Context(), l[0], broker.Again{}))
-	if got, err = s.client.ZRangeWithScores(t.Context(), "leptir:ztasks", 0, -1).Result(); err != nil || !slices.Equal(got, want) {
+	if got, err = s.server.client.ZRangeWithScores(t.Context(), "leptir:ztasks", 0, -1).Result(); err != nil || !slices.Equal(got, want) {
 		t.Errorf("then the set is %v (%v), want %v", got, err, want)
 	}
 }
@@ -181,7 +181,7 @@ func TestLeptirForeign(t *testing.T) {
 		}
 		waiting <- err
 	}()
-	s.must(s.client.ZAdd(t.Context(), "leptir:ztasks", redis.Z{Score: float64(time.Now().Unix()), Member: doc("a", "mine", "[]")}).Err())
+	s.must(s.server.client.ZAdd(t.Context(), "leptir:ztasks", redis.Z{Score: float64(time.Now().Unix()), Member: doc("a", "mine", "[]")}).Err())
 	s.must(<-waiting) // who has added it has told nobody
 	l := s.claim(5, "a")
 	if len(l) != 1 || l[0].ID != "mine" {
@@ -236,7 +236,7 @@ func TestLeptirUnreadable(t *testing.T) {
 		t.Fatalf("claimed %+v", l)
 	}
 	s.must(s.Bury(t.Context(), l[0]))
-	if member, err := s.client.HGet(t.Context(), "{leptir:ztasks}:procops:task:"+l[0].ID, "member").Result(); err != nil || member != bad {
+	if member, err := s.server.client.HGet(t.Context(), "{leptir:ztasks}:procops:task:"+l[0].ID, "member").Result(); err != nil || member != bad {
 		t.Errorf("kept is %q (%v)", member, err)
 	}
 	for e, err := range s.List(t.Context(), nil) {
@@ -274,10 +274,10 @@ func TestLeptirTakenByOthers(t *testing.T) {
 	s := newShared(t)
 	s.add(doc("a", "x", "[]"))
 	s.must(s.Nack(t.Context(), s.claim(1, "a")[0], broker.Again{Failed: true}))
-	if ttl := s.client.TTL(t.Context(), "{leptir:ztasks}:procops:task:x").Val(); ttl < 29*24*time.Hour || ttl > 31*24*time.Hour {
+	if ttl := s.server.client.TTL(t.Context(), "{leptir:ztasks}:procops:task:x").Val(); ttl < 29*24*time.Hour || ttl > 31*24*time.Hour {
 		t.Errorf("what is kept of it ends after %s", ttl)
 	}
-	if l := s.claim(1, "a"); len(l) != 1 || l[0].Attempts != 1 || s.client.TTL(t.Context(), "{leptir:ztasks}:procops:task:x").Val() != -1 {
+	if l := s.claim(1, "a"); len(l) != 1 || l[0].Attempts != 1 || s.server.client.TTL(t.Context(), "{leptir:ztasks}:procops:task:x").Val() != -1 {
 		t.Errorf("claimed %+v", l)
 	}
 }

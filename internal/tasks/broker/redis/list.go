@@ -49,7 +49,7 @@ func (b *Broker) List(ctx context.Context, types []string) iter.Seq2[broker.Entr
 func (b *Broker) scan(ctx context.Context, cursor uint64) (ids []string, next uint64, err error) {
 	begin := b.prefix + ":task:"
 	literal := strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(begin)
-	keys, next, err := b.client.Scan(ctx, cursor, literal+"*", pageLength).Result()
+	keys, next, err := b.server.client.Scan(ctx, cursor, literal+"*", pageLength).Result()
 	for _, key := range keys {
 		ids = append(ids, strings.TrimPrefix(key, begin))
 	}

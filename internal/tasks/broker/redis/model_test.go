@@ -5,15 +5,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"procops/internal/tasks/broker/conformance"
 )
 
 // stopClock gives the scripts of a broker the clock in the key PREFIX:clock.
 func stopClock(b *Broker) {
-	still := func(script string) *redis.Script {
-		return redis.NewScript(strings.Replace(script, `local clock = redis.call('TIME')
+	still := func(text string) script {
+		return draining(strings.Replace(text, `local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]`, `local now = tonumber(redis.call('GET', prefix .. ':clock'))`, 1))
 	}
 	b.scripts = scripts{
@@ -31,7 +29,7 @@ func TestModel(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	pass := func(d time.Duration) {
 		now = now.Add(d)
-		if err := b.client.Set(t.Context(), "{model}:clock", now.UnixMicro(), 0).Err(); err != nil {
+		if err := b.server.client.Set(t.Context(), "{model}:clock", now.UnixMicro(), 0).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}

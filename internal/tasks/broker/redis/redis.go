@@ -22,11 +22,13 @@ type Options struct {
 	// Prefix begins all keys of the queue; with it in braces, they stay together in a
 	// cluster. Empty: "{procops}".
 	Prefix string
+	// Timeout bounds a call, where the URL does not; 0: some seconds.
+	Timeout time.Duration
 }
 
 // Broker is a queue in Redis.
 type Broker struct {
-	client  *redis.Client
+	server  *server
 	prefix  string
 	scripts scripts
 	ears    *ears
@@ -34,26 +36,23 @@ type Broker struct {
 
 // scripts are what Redis runs. Each is sent once to a server, and then called by its sum.
 type scripts struct {
-	push, claim, extend, ack, nack, bury, count, next, read *redis.Script
+	push, claim, extend, ack, nack, bury, count, next, read script
 }
 
 // New returns a queue. It connects when that is first needed; the error says what is
 // wrong with the options.
 func New(o Options) (*Broker, error) {
-	opt, err := redis.ParseURL(cmp.Or(o.URL, "redis://127.0.0.1:6379/0"))
+	server, err := connect(o.URL, o.Timeout)
 	if err != nil {
-		return nil, fmt.Errorf("invalid URL of a Redis server: %w", err)
+		return nil, err
 	}
 	o.Prefix = cmp.Or(o.Prefix, "{procops}")
-	redis.SetLogger(silence{})
-	client := redis.NewClient(opt)
 	return &Broker{
-		client: client, prefix: o.Prefix, ears: newEars(client, o.Prefix),
+		server: server, prefix: o.Prefix, ears: newEars(server.client, o.Prefix),
 		scripts: scripts{
-			push: redis.NewScript(scriptPush), claim: redis.NewScript(scriptClaim), extend: redis.NewScript(scriptExtend),
-			ack: redis.NewScript(scriptAck), nack: redis.NewScript(scriptNack), bury: redis.NewScript(scriptBury),
-			count: redis.NewScript(scriptCount), next: redis.NewScript(scriptNext),
-			read: redis.NewScript(scriptRead),
+			push: taking(scriptPush), claim: draining(scriptClaim), extend: draining(scriptExtend),
+			ack: draining(scriptAck), nack: draining(scriptNack), bury: draining(scriptBury),
+			count: draining(scriptCount), next: draining(scriptNext), read: draining(scriptRead),
 		},
 	}, nil
 }
@@ -65,9 +64,9 @@ const clearAtOnce = 1000
 func (b *Broker) Clear(ctx context.Context) error {
 	pattern := strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`).Replace(b.prefix) + ":*"
 	for cursor := uint64(0); ; {
-		keys, next, err := b.client.Scan(ctx, cursor, pattern, clearAtOnce).Result()
+		keys, next, err := b.server.client.Scan(ctx, cursor, pattern, clearAtOnce).Result()
 		if err == nil && len(keys) > 0 {
-			err = b.client.Unlink(ctx, keys...).Err()
+			err = b.server.client.Unlink(ctx, keys...).Err()
 		}
 		if err != nil {
 			return fmt.Errorf("cannot remove the queue: %w", err)
@@ -79,10 +78,10 @@ func (b *Broker) Clear(ctx context.Context) error {
 }
 
 // Close closes the connections.
-func (b *Broker) Close() error { return errors.Join(b.ears.close(), b.client.Close()) }
+func (b *Broker) Close() error { return errors.Join(b.ears.close(), b.server.client.Close()) }
 
-func (b *Broker) run(ctx context.Context, s *redis.Script, args ...any) *redis.Cmd {
-	return s.Run(ctx, b.client, []string{b.prefix}, args...)
+func (b *Broker) run(ctx context.Context, s script, args ...any) *redis.Cmd {
+	return b.server.run(ctx, s, []string{b.prefix}, args...)
 }
 
 // Push queues messages.
@@ -94,7 +93,7 @@ func (b *Broker) Push(ctx context.Context, messages []broker.Message) error {
 		args = append(args, m.ID, m.Type, m.Priority, m.RunAt.UnixMicro(), m.Body, m.Number, m.Attempts, m.Crashes, flag(m.Buried))
 	}
 	if err := b.run(ctx, b.scripts.push, args...).Err(); err != nil && !errors.Is(err, redis.Nil) {
-		return fmt.Errorf("cannot queue tasks: %w", err)
+		return fmt.Errorf("cannot queue tasks: %w", refusal(err))
 	}
 	return nil
 }
@@ -167,10 +166,10 @@ func (b *Broker) Ack(ctx context.Context, leases []broker.Lease) (lost []broker.
 }
 
 // runner runs a script of a queue.
-type runner func(ctx context.Context, s *redis.Script, args ...any) *redis.Cmd
+type runner func(ctx context.Context, s script, args ...any) *redis.Cmd
 
 // each runs a script for leases, which returns the places of those that are lost, from 1.
-func each(ctx context.Context, run runner, s *redis.Script, leases []broker.Lease, args ...any) (lost []broker.Lease, err error) {
+func each(ctx context.Context, run runner, s script, leases []broker.Lease, args ...any) (lost []broker.Lease, err error) {
 	for i := range leases {
 		args = append(args, leases[i].ID, leases[i].Number)
 	}
@@ -201,7 +200,7 @@ func (b *Broker) Bury(ctx context.Context, l broker.Lease) error {
 	return settle(ctx, b.run, b.scripts.bury, "bury", l)
 }
 
-func settle(ctx context.Context, run runner, s *redis.Script, what string, l broker.Lease, more ...any) error {
+func settle(ctx context.Context, run runner, s script, what string, l broker.Lease, more ...any) error {
 	held, err := run(ctx, s, append([]any{l.ID, l.Number}, more...)...).Int()
 	switch {
 	case err != nil:
@@ -260,12 +259,6 @@ func cannotWait(ctx context.Context, err error) error {
 	}
 	return fmt.Errorf("cannot wait for tasks: %w", err)
 }
-
-// silence is the log of the library: what goes wrong comes back as an error.
-type silence struct{}
-
-// Printf does nothing.
-func (silence) Printf(context.Context, string, ...any) {}
 
 // flag returns what stands for a yes or a no in a script.
 func flag(yes bool) string {
