@@ -115,7 +115,7 @@ func exampleConfig() string {
 		fmt.Fprintf(&b, "[supervise.process.%s]\ncommand = \"trap : HUP USR1; echo up; while :; do sleep 0.05; done\"\nready.log = '^up$'\nrestart = 'always'\n", name)
 	}
 	b.WriteString("[supervise.group.backend]\nchildren = ['db', 'cache']\n")
-	b.WriteString("[tasks.type.'mail.send']\ncommand = 'cat'\n[tasks.type.report]\ncommand = 'cat'\n")
+	b.WriteString("[tasks.type.'mail.send']\ncommand = 'cat'\n[tasks.type.report]\ncommand = 'cat'\n[tasks.type.broken]\ncommand = 'exit 1'\nmax_attempts = 1\n")
 	b.WriteString("[daemon.report]\ncommand = 'echo done'\nsleep = '200ms'\n[daemon.resize]\ncommand = 'echo done'\ninstances = 2\n")
 	b.WriteString("[worker.function.resize]\ncommand = 'cat'\n[worker.function.thumbnail]\ncommand = 'cat'\n")
 	return b.String()
@@ -141,7 +141,9 @@ func exampleFixture(t *testing.T, s *harness.Sandbox, example string) {
 		"ini/report.ini": "factory = Report_Factory::create\nsleep = 5\n", "bootstrap.php": "<?php\n",
 		"photo.jpg": "light",
 		".env":      "A=1\n", "local.env": "B=2\n", "prod.env": "C=3\n",
-		"params.json": `{"year": 2026}`, "tasks.jsonl": `{"type": "report", "in": "5m"}` + "\n",
+		"leptir.config.php": "<?php return ['leptir' => ['brokers' => [['type' => 'redis']]]];\n",
+		"leptir.json":       `{"leptir": {"brokers": [{"type": "redis"}]}}`,
+		"params.json":       `{"year": 2026}`, "tasks.jsonl": `{"type": "report", "in": "5m"}` + "\n",
 	} {
 		s.WriteFile(name, content)
 	}
@@ -176,6 +178,13 @@ func exampleFixture(t *testing.T, s *harness.Sandbox, example string) {
 		s.Want(0, "daemon", "start", "--all")
 		harness.Eventually(t, "all daemons have run", func() bool { return s.Procops("daemon", "status").Code == 0 })
 	}
+	if regexp.MustCompile(`tasks (watch|push .*--wait)`).MatchString(example) {
+		s.Start("tasks", "work")
+	}
+	if strings.Contains(example, "tasks dead") {
+		s.Want(0, "tasks", "push", "broken")
+		s.Want(1, "tasks", "work", "--until-empty")
+	}
 	if strings.Contains(example, "tasks work") {
 		s.Want(0, "tasks", "push", "report")
 	}
@@ -208,6 +217,9 @@ func goesOn(example string) bool {
 		!regexp.MustCompile(` --then |supervise run &`).MatchString(example)
 }
 
+// aDeadTask is the id of a task that has failed.
+const aDeadTask = `$(procops tasks list --status dead --json | sed -n 's/.*"id": "\(.*\)".*/\1/p')`
+
 // elsewhere replaces what an example names outside its own directory.
 func elsewhere(example string) string {
 	return strings.NewReplacer(
@@ -234,6 +246,12 @@ func elsewhere(example string) string {
 		"procops worker server --listen 127.0.0.1:4731 --listen /run/procops/gearman.sock", "procops worker server --listen 127.0.0.1:$SERVE_PORT --listen $PWD/g.sock",
 		"procops worker server", "procops worker server --listen 127.0.0.1:$SERVE_PORT",
 		"cancel job H:host:12", "cancel job $(procops worker submit mail | sed 's|.*//||')",
+		"queue1 queue2:4731", "",
+		"queue1 queue2", "",
+		"--broker redis --tasks 100000", "--tasks 100",
+		"config/leptir.config.php", "leptir.config.php",
+		"tasks dead requeue 01KB0V6M3G7Q9WJ2Y4T8XN5RCE", "tasks dead requeue "+aDeadTask,
+		"tasks dead delete 01KB0V6M3G7Q9WJ2Y4T8XN5RCE", "tasks dead delete "+aDeadTask,
 		"01KB0V6M3G7Q9WJ2Y4T8XN5RCE", "$(procops tasks push report)",
 		"--param too=ann", "",
 		"--ready --timeout 30s", "--ready --timeout 30s && procops supervise stop",

@@ -48,6 +48,11 @@ func TestImportRulesCatch(t *testing.T) {
 			"internal/util is in no room",
 		},
 		{
+			"suite for tests", "procops/internal/tasks/broker/redis", "redis.go", "procops/internal/tasks/broker/conformance",
+			[]string{ruleSuites},
+			"internal/tasks/broker/redis imports internal/tasks/broker/conformance",
+		},
+		{
 			"upwards", "procops/internal/store", "store.go", "procops/internal/runner",
 			[]string{ruleDown},
 			"internal/store imports internal/runner",

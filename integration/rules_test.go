@@ -128,6 +128,7 @@ const (
 	ruleDown      = "imports lead down, from floor to lower floor"
 	ruleConcerns  = "a concern depends on no other concern, nor on config, cli, app, control, web"
 	ruleLibraries = "a concern depends on no TOML and no flag library"
+	ruleSuites    = "nothing that ships imports a suite for tests"
 	ruleTOML      = "only config imports the TOML library"
 	ruleFlags     = "only cli imports a flag library"
 	ruleExec      = "only proc imports os/exec"
@@ -141,6 +142,7 @@ func importRules() []importRule {
 		{ruleDown, importsLeadDown},
 		{ruleConcerns, concernsApart},
 		{ruleLibraries, concernsWithoutLibraries},
+		{ruleSuites, shippedWithoutSuites},
 		{ruleTOML, onlyRoomImports("config", "github.com/BurntSushi/toml")},
 		{ruleFlags, onlyRoomImports("cli", "github.com/urfave/cli/v2", "flag")},
 		{ruleExec, onlyFilesImport("os/exec", func(pkg, _ string) bool { return room(pkg) == "proc" })},
@@ -184,9 +186,27 @@ func concernsApart(g graph) (broken []string) {
 
 func concernsWithoutLibraries(g graph) (broken []string) {
 	for _, pkg := range concernPackages(g) {
+		if isSuite(pkg) {
+			continue
+		}
 		broken = append(broken, g.pathsTo(pkg, func(p string) bool {
 			return slices.Contains([]string{"flag", "github.com/BurntSushi/toml", "github.com/urfave/cli/v2"}, p)
 		})...)
+	}
+	return broken
+}
+
+// isSuite reports whether a package is for tests alone. Then it may use libraries for tests,
+// and nothing that ships imports it: shippedWithoutSuites.
+func isSuite(pkg string) bool { return path.Base(pkg) == "conformance" }
+
+func shippedWithoutSuites(g graph) (broken []string) {
+	for _, pkg := range g.own() {
+		for _, imported := range g.imports(pkg) {
+			if isSuite(imported) && !isSuite(pkg) {
+				broken = append(broken, fmt.Sprintf("%s imports %s", short(pkg), short(imported)))
+			}
+		}
 	}
 	return broken
 }

@@ -5,20 +5,26 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 )
 
-// FreePort returns a TCP port on loopback that nobody listens on. It lies below
-// the range from which the kernel takes the ports of clients.
+// FreePort returns a TCP port on loopback that nobody listens on, and that no other test gets
+// before this one has ended, in whichever process. It lies below the range from which the
+// kernel takes the ports of clients.
 func FreePort(tb testing.TB) int {
 	tb.Helper()
 	var config net.ListenConfig
 	for range 100 {
 		port := 20000 + rand.IntN(12000)
+		if !reserve(tb, port) {
+			continue
+		}
 		l, err := config.Listen(tb.Context(), "tcp", Loopback(port))
 		if err != nil {
 			continue
@@ -30,6 +36,25 @@ func FreePort(tb testing.TB) int {
 	}
 	tb.Fatal("cannot find a free port")
 	return 0
+}
+
+// reserve takes a port for a test; false if another one has it.
+func reserve(tb testing.TB, port int) bool {
+	tb.Helper()
+	path := filepath.Join(os.TempDir(), fmt.Sprintf("procops-test-port-%d", port))
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o666)
+	if err != nil {
+		return false // somebody else's
+	}
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+		_ = f.Close()
+		return false
+	}
+	tb.Cleanup(func() {
+		_ = os.Remove(path)
+		_ = f.Close()
+	})
+	return true
 }
 
 // FreePorts returns n different free ports.

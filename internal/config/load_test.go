@@ -208,7 +208,7 @@ func TestLoadErrors(t *testing.T) {
 				`procops.toml:1:1: unknown key "comand"`,
 				`procops.toml:2:1: unknown key "state_dirr"; did you mean "state_dir"?`,
 				`procops.toml:3:2: unknown key "supervice"; did you mean "supervise"?`,
-				`procops.toml:4:3: unknown key "hooks"`,
+				`procops.toml:4:3: unknown key "hooks"; did you mean "hook"?`,
 				`procops.toml:6:1: unknown key "levle" in [log]; did you mean "level"?`,
 				`procops.toml:7:1: unknown key "a b" in [log]`,
 			},

@@ -131,15 +131,7 @@ func rewrite(v reflect.Value, path []string, f func(path []string, text string) 
 	case reflect.String:
 		out.SetString(f(path, v.String()))
 	case reflect.Struct:
-		for i := range v.NumField() {
-			key := v.Type().Field(i).Tag.Get("toml")
-			switch {
-			case v.Type().Field(i).Anonymous:
-				out.Field(i).Set(rewrite(v.Field(i), path, f)) // its keys are those of v
-			case key != "" && key != "-":
-				out.Field(i).Set(rewrite(v.Field(i), append(slices.Clip(path), key), f))
-			}
-		}
+		rewriteFields(out, v, path, f)
 	case reflect.Slice:
 		if !v.IsNil() {
 			out.Set(reflect.MakeSlice(v.Type(), v.Len(), v.Len()))
@@ -162,6 +154,19 @@ func rewrite(v reflect.Value, path []string, f func(path []string, text string) 
 	default:
 	}
 	return out
+}
+
+// rewriteFields does so with the fields of a struct.
+func rewriteFields(out, v reflect.Value, path []string, f func(path []string, text string) string) {
+	for i := range v.NumField() {
+		key := v.Type().Field(i).Tag.Get("toml")
+		switch {
+		case v.Type().Field(i).Anonymous:
+			out.Field(i).Set(rewrite(v.Field(i), path, f)) // its keys are those of v
+		case key != "" && key != "-":
+			out.Field(i).Set(rewrite(v.Field(i), append(slices.Clip(path), key), f))
+		}
+	}
 }
 
 func elementPath(list reflect.Type, path []string, i int) []string {

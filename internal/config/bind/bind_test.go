@@ -182,7 +182,7 @@ func TestProblems(t *testing.T) {
 		"optional = {}":                         {`f:1:12: missing key "must" in [optional]`},
 		"inner.must = ''":                       {`f:1:14: "must" in [inner]: it is empty`},
 		"[inner]":                               {`f:1:2: missing key "must" in [inner]`},
-		"entries = ['a b', {}, 5]":              {`f:1:12: "entries[0]": no spaces`, `f:1:19: missing key "entries[1].name"`, `f:1:23: "entries[2]": want a string or a table, have an integer`},
+		"entries = ['a b', {}, 5]":              {`f:1:12: "entries[0]": no spaces`, `f:1:19: missing key "entries[1].name"`, `f:1:23: "entries[2]": want a string, a list or a table, have an integer`},
 		"[other]\nmust = 1":                     {`f:2:8: "must" in [other]: want a string, have an integer`},
 		"[[other]]":                             {`f:1:3: unknown key "other"`},
 		"other = 1":                             {`f:1:1: unknown key "other"`},
