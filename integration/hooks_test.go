@@ -50,3 +50,46 @@ rate = "1/1h"
 		t.Errorf("what came too often was not told:\n%s", r)
 	}
 }
+
+// TestHooksOfAServer: a server has no children but the commands of hooks, which do not wait
+// for its end.
+func TestHooksOfAServer(t *testing.T) {
+	t.Parallel()
+	v := newPingServer(t, `
+[[hook]]
+on = "heartbeat.attached"
+exec = "echo $PROCOPS_EVENT_SUBJECT > seen"
+`)
+	if r := v.s.Run("curl", "-fsS", v.url+"backup?create=1"); r.Code != 0 {
+		t.Fatal(r)
+	}
+	harness.Eventually(t, "the hook has run", func() bool {
+		text, _ := os.ReadFile(filepath.Join(v.s.Dir, "seen"))
+		return string(text) == "backup\n"
+	})
+	v.p.Signal(syscall.SIGTERM)
+	v.p.WantExit(0)
+}
+
+// TestSlowHooksAtTheEnd: hooks that are not through are no failure of what has ended in
+// good order.
+func TestSlowHooksAtTheEnd(t *testing.T) {
+	t.Parallel()
+	s := harness.New(t)
+	s.Config(`
+[daemon.report]
+command = "exit 3"
+sleep = "1h"
+
+[[hook]]
+on = "daemon.*"
+exec = "sleep 1000"
+`)
+	p := s.Start("daemon", "run", "report")
+	p.WaitLine("a turn has failed")
+	p.Signal(syscall.SIGTERM)
+	p.WantExit(0)
+	if r := s.Want(0, "events", "--type", "hook.dropped", "--json"); !strings.Contains(r.Stdout, `"end":2`) {
+		t.Errorf("what waited at the end was not told:\n%s", r)
+	}
+}

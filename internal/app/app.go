@@ -112,7 +112,8 @@ func (a *App) Store(ctx context.Context) (*store.Store, error) {
 
 // Close tears down what was opened, last in first out.
 func (a *App) Close(ctx context.Context) error {
-	return errors.Join(a.closeHooks(ctx), a.teardown.run(ctx))
+	a.closeHooks(ctx)
+	return a.teardown.run(ctx)
 }
 
 // stateDir returns the absolute path of the state directory.

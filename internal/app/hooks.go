@@ -20,12 +20,13 @@ import (
 type hooks struct {
 	running *hook.Hooks // nil: there are none
 
-	log    atomic.Pointer[zerolog.Logger]
-	mu     sync.Mutex
-	host   *proc.Host
-	own    bool          // host was made for them
-	given  chan struct{} // closed when there is a host
-	ending chan struct{} // closed when no host will come any more
+	log   atomic.Pointer[zerolog.Logger]
+	mu    sync.Mutex
+	host  *proc.Host
+	own   bool          // host was made for them
+	given chan struct{} // closed when there is a host
+	alone chan struct{} // closed when no host will come any more
+	leave sync.Once     // closes alone
 }
 
 // openHooks begins to act on events as the config says. A procops that a hook has started
@@ -34,7 +35,7 @@ func (a *App) openHooks() {
 	if _, within := a.getenv(hook.EnvName); within || len(a.Config.Hook) == 0 {
 		return
 	}
-	hooks := &hooks{given: make(chan struct{}), ending: make(chan struct{})}
+	hooks := &hooks{given: make(chan struct{}), alone: make(chan struct{})}
 	a.hooks = hooks
 	a.UseLog(a.log)
 	a.hooks.running = hook.New(a.Config.Hook, a.Bus, hook.Deps{
@@ -43,20 +44,29 @@ func (a *App) openHooks() {
 	})
 }
 
-// closeHooks deals with the events that are still there.
-func (a *App) closeHooks(ctx context.Context) error {
+// closeHooks deals with the events that are still there. That it is not through in time is
+// told, and no failure of the command.
+func (a *App) closeHooks(ctx context.Context) {
 	if a.hooks == nil {
-		return nil
+		return
 	}
-	close(a.hooks.ending)
-	err := a.hooks.running.Close(ctx)
+	a.leaveHooksAlone()
+	if err := a.hooks.running.Close(ctx); err != nil {
+		a.hooks.log.Load().Warn().Err(err).Msg("the hooks were not through in time")
+	}
 	a.hooks.mu.Lock()
 	defer a.hooks.mu.Unlock()
 	if a.hooks.own {
 		_ = a.hooks.host.Close() // it has ended what it could
 	}
 	a.hooks = nil
-	return err
+}
+
+// leaveHooksAlone says that nothing else in this process has children.
+func (a *App) leaveHooksAlone() {
+	if a.hooks != nil {
+		a.hooks.leave.Do(func() { close(a.hooks.alone) })
+	}
 }
 
 // UseLog says where the command logs.
@@ -88,11 +98,11 @@ func (a *App) UseHost(h *proc.Host) {
 }
 
 // waitForHost returns the owner of the children of this process. A process that has none
-// until it ends gets one then.
+// gets one when it is known that none will come: at its end at the latest.
 func (h *hooks) waitForHost(ctx context.Context) (*proc.Host, error) {
 	select {
 	case <-h.given:
-	case <-h.ending:
+	case <-h.alone:
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}

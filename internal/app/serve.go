@@ -19,6 +19,7 @@ type ServeOptions struct {
 // Serve answers HTTP requests until ctx ends, as the section [serve] says.
 func (a *App) Serve(ctx context.Context, log zerolog.Logger, opt ServeOptions) error {
 	a.UseLog(log)
+	a.leaveHooksAlone()
 	cfg := a.Config.Serve
 	if opt.Listen != "" {
 		cfg.Listen = opt.Listen

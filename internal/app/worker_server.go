@@ -27,6 +27,8 @@ type GearmanServerOptions struct {
 
 // GearmanServer runs the job server until ctx ends, as the section [worker.server] says.
 func (a *App) GearmanServer(ctx context.Context, log zerolog.Logger, opt GearmanServerOptions) error {
+	a.UseLog(log)
+	a.leaveHooksAlone()
 	cfg := a.Config.Worker.Server
 	if opt.Change != nil {
 		opt.Change(&cfg)

@@ -364,6 +364,7 @@ func (d *Daemon) ended(t Turn) {
 	at := d.pace.next(now, d.known.failures)
 	if !at.IsZero() && !at.After(now) { // a timer would cost more than its time
 		d.known.next = at
+		d.tellState("") // there is no pause in which it would be told
 		d.start()
 		return
 	}

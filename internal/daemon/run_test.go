@@ -393,3 +393,20 @@ func TestHistoryIsKept(t *testing.T) {
 		}
 	})
 }
+
+// TestTurnsWithoutPauseAreKnown: others see what a daemon does that never waits.
+func TestTurnsWithoutPauseAreKnown(t *testing.T) {
+	w := &script{turns: func(n uint64) Turn {
+		turn := failing(n)
+		turn.Duration = sec / 2
+		return turn
+	}}
+	onStage(t, every(sec/4, 0), w, func(s *stage) {
+		s.pass(11 * sec / 4)
+		r, _, err := load(s.t.Context(), s.store, s.ID())
+		if err != nil || r.turns != 5 || r.failures != 5 || r.turn.Outcome != string(runner.Failed) {
+			t.Errorf("after five turns %d are known, %d failures, %+v, %v", r.turns, r.failures, r.turn, err)
+		}
+		s.Stop()
+	})
+}

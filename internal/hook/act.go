@@ -15,6 +15,7 @@ import (
 
 	"procops/internal/event"
 	"procops/internal/launch"
+	"procops/internal/proc"
 	"procops/internal/runner"
 	"procops/internal/unit"
 	"procops/internal/webhook"
@@ -24,14 +25,22 @@ import (
 // hooks, so that none can cause itself.
 const EnvName = "PROCOPS_HOOK"
 
-// act does what the hook does, for as long as it may take.
+// act does what the hook does, for as long as it may take. To wait for who runs commands
+// is not part of that: some processes have nobody until their end.
 func (k *hook) act(e event.Event, f fields) error {
+	var host *proc.Host
+	if k.rule.Action() == ActExec && k.deps.Host != nil {
+		var err error
+		if host, err = k.deps.Host(k.ctx); err != nil {
+			return err
+		}
+	}
 	limit := k.rule.limit()
 	ctx, cancel := context.WithTimeoutCause(k.ctx, limit, fmt.Errorf("it was cut off after %s", unit.Duration(limit)))
 	defer cancel()
 	switch r := &k.rule; r.Action() {
 	case ActExec:
-		return k.exec(ctx, e)
+		return k.exec(ctx, host, e)
 	case ActWebhook:
 		return k.post(ctx, e)
 	case ActTask:
@@ -99,13 +108,9 @@ func (k *hook) post(ctx context.Context, e event.Event) error {
 }
 
 // exec runs a command.
-func (k *hook) exec(ctx context.Context, e event.Event) error {
-	if k.deps.Host == nil {
+func (k *hook) exec(ctx context.Context, host *proc.Host, e event.Event) error {
+	if host == nil {
 		return errNotHere
-	}
-	host, err := k.deps.Host(ctx)
-	if err != nil {
-		return err
 	}
 	input, err := json.Marshal(e)
 	if err != nil {

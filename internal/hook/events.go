@@ -17,6 +17,7 @@ type failData struct {
 type dropData struct {
 	Rate  int `json:"rate,omitempty" doc:"how many came more often than the hook may act"`
 	Queue int `json:"queue,omitempty" doc:"how many came while too many waited"`
+	End   int `json:"end,omitempty" doc:"how many still waited when procops ended"`
 }
 
 var (

@@ -89,7 +89,11 @@ func (h *Hooks) Close(ctx context.Context) error {
 // hear deals with an event.
 func (k *hook) hear(e event.Event) {
 	f, err := fieldsOf(e)
-	if err == nil && (k.ctx.Err() != nil || !k.wants(f)) {
+	if err == nil && !k.wants(f) {
+		return
+	}
+	if k.ctx.Err() != nil {
+		k.dropped.End++
 		return
 	}
 	now := time.Now()
@@ -141,7 +145,7 @@ func (k *hook) tellDropped() {
 	}
 	d := k.dropped
 	k.dropped = dropData{}
-	k.log().Warn().Str("hook", k.name).Int("rate", d.Rate).Int("queue", d.Queue).Msg("a hook has not dealt with all events")
+	k.log().Warn().Str("hook", k.name).Int("rate", d.Rate).Int("queue", d.Queue).Int("end", d.End).Msg("a hook has not dealt with all events")
 	k.record(eventDropped.New(k.name, d))
 }
 

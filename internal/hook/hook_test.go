@@ -191,19 +191,21 @@ func TestFullQueue(t *testing.T) {
 	})
 }
 
-// TestCloseCutsOff: what does not end in time is cut off.
+// TestCloseCutsOff: what does not end in time is cut off, and what waits then is counted.
 func TestCloseCutsOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := world{block: make(chan struct{})}
 		bus := event.NewBus("test[1]")
 		h := New(Rules{{On: Patterns{"a.b"}, Task: "x", Timeout: unit.Duration(time.Hour)}}, bus, w.deps())
-		bus.Publish(event.Event{Type: "a.b"})
+		for range 3 {
+			bus.Publish(event.Event{Type: "a.b"})
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if err := h.Close(ctx); err == nil {
 			t.Error("it was waited for")
 		}
-		if got := w.recorded(t); !strings.Contains(got, errLate.Error()) {
+		if got := w.recorded(t); !strings.Contains(got, errLate.Error()) || !strings.HasSuffix(got, `hook.dropped 1 {"end":2}`) {
 			t.Errorf("recorded %s", got)
 		}
 	})
@@ -245,6 +247,35 @@ func TestExec(t *testing.T) {
 	}
 	if got := w.recorded(t); !strings.Contains(got, ": no good") {
 		t.Errorf("recorded %s", got)
+	}
+}
+
+// TestExecWaitsForAHost: some processes have no children until their end, which may be later
+// than a command may take.
+func TestExecWaitsForAHost(t *testing.T) {
+	host, err := proc.NewHost(proc.HostOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var w world
+	deps := w.deps()
+	deps.Host = func(ctx context.Context) (*proc.Host, error) {
+		select {
+		case <-time.After(2 * time.Second): // more than it may take, and a start under load fits in
+			return host, nil
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	bus := event.NewBus("test[1]")
+	h := New(Rules{{On: Patterns{"a.b"}, Exec: proc.Command{"/bin/true"}, Timeout: unit.Duration(1900 * time.Millisecond)}}, bus, deps)
+	bus.Publish(event.Event{Type: "a.b"})
+	closeHooks(t, h)
+	if err := host.Close(); err != nil {
+		t.Error(err)
+	}
+	if len(w.events) > 0 {
+		t.Error(w.recorded(t))
 	}
 }
 
