@@ -83,16 +83,26 @@ func (r Rule) Action() Action {
 	return found[0]
 }
 
-// own is an event that an action causes in the same process: a hook that listens to that
-// would cause it again and again.
-func (a Action) own() string {
-	switch a {
+// own are events that the action causes in the same process: a hook that listens to one of
+// them would cause it again and again. Whether it does is not known where more than the
+// subject is a condition of a restart.
+func (r *Rule) own() []string {
+	switch r.Action() {
 	case ActTask:
-		return "tasks.task.pushed"
+		return []string{"tasks.task.pushed"}
 	case ActBeat, ActFail:
-		return "heartbeat.state_changed"
-	default:
-		return ""
+		return []string{"heartbeat.state_changed"}
+	case ActRestart:
+		subject, about := r.Where["subject"]
+		if about && !subject.holds(r.Restart, false) || len(r.Where) > 1 || len(r.Where) == 1 && !about {
+			return nil
+		}
+		return []string{
+			"supervise.process.stopping", "supervise.process.exited", "supervise.process.stopped",
+			"supervise.process.starting", "supervise.process.running",
+		}
+	default: // what is started or stopped already is left as it is
+		return nil
 	}
 }
 
@@ -110,11 +120,10 @@ func (r *Rules) Check(report func(err error, path ...string)) {
 }
 
 func (r *Rule) check(report func(err error, path ...string)) {
-	action := r.Action()
-	if action == "" {
+	if r.Action() == "" {
 		report(errors.New("want exactly one of exec, webhook, task, job, beat, fail, start, stop, restart and log"))
 	}
-	if own := action.own(); own != "" && slices.ContainsFunc(r.On, func(p string) bool { return event.Match(p, own) }) {
+	if own := r.heardOwn(); own != "" {
 		report(fmt.Errorf("it would listen to what it causes itself (%s), without end; name the types of events more closely", own), "on")
 	}
 	if slices.ContainsFunc(r.On, func(p string) bool { return strings.HasPrefix(p, eventPrefix) }) {
@@ -123,6 +132,16 @@ func (r *Rule) check(report func(err error, path ...string)) {
 	if r.Webhook != nil {
 		r.Webhook.Check(func(err error, path ...string) { report(err, append([]string{"webhook"}, path...)...) })
 	}
+}
+
+// heardOwn returns one of its own events that the hook would hear; empty if there is none.
+func (r *Rule) heardOwn() string {
+	for _, own := range r.own() {
+		if slices.ContainsFunc(r.On, func(p string) bool { return event.Match(p, own) }) {
+			return own
+		}
+	}
+	return ""
 }
 
 // Patterns are patterns of event types: a list, or a string for one.
