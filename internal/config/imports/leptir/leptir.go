@@ -61,7 +61,7 @@ func (c *converter) convert(root *node) {
 	c.brokers(root.get("brokers"))
 	c.stores(root.get("meta_storage"))
 	for _, f := range root.get("error_reporting").items() {
-		c.note(f.node, "the class %q is not called; the failures of tasks are events, see `procops events --type 'tasks.*'`", f.get("class").text())
+		c.note(f.node, "the class %q is not called; [[tasks.error_report]] reports failures to a command, a webhook or Sentry", f.get("class").text())
 	}
 	d.Gap()
 	d.Comment("leptir finds the class of a task in its document. procops needs to be told what runs it; the parameters are on standard input, as JSON. For each class:")
@@ -83,13 +83,10 @@ func (c *converter) worker(n *node) {
 		}
 	}
 	c.seconds(n.get("task_execution_time"), "time_limit")
-	for _, key := range []string{"empty_queue_sleep_time", "workers_active_sleep_time"} {
-		if sleep := n.get(key); sleep != nil {
-			c.note(sleep, "%s is not needed: an idle worker looks into leptir's queues twice a second, and one that has no room for more asks for nothing", key)
-		}
-	}
+	c.seconds(n.get("empty_queue_sleep_time"), "empty_queue_sleep")
+	c.seconds(n.get("workers_active_sleep_time"), "busy_sleep")
 	if pid := n.get("pid_path"); pid != nil {
-		c.note(pid, "there is no pidfile %q: let systemd or `procops supervise` keep the worker up", pid.text())
+		c.note(pid, "the pidfile %q is named at the start: procops tasks start --pid FILE", pid.text())
 	}
 }
 
