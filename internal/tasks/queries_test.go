@@ -12,9 +12,20 @@ import (
 // however many there are.
 func TestForgetPlan(t *testing.T) {
 	w := newWorld(t, only("true"))
-	var steps []string
-	w.must(w.store.View(t.Context(), func(tx *store.Tx) error {
-		rows, err := tx.Query("EXPLAIN QUERY PLAN "+queryForget, 1, forgetAtOnce)
+	for query, index := range map[string]string{queryForget: "tasks_done", queryForgetCancelled: "tasks_cancelled"} {
+		steps := w.plan(query, 1, forgetAtOnce)
+		if !slices.ContainsFunc(steps, func(s string) bool { return strings.Contains(s, index+" (ended_at<?)") }) ||
+			slices.ContainsFunc(steps, func(s string) bool { return strings.Contains(s, "B-TREE") }) {
+			t.Errorf("old tasks are found by %q", steps)
+		}
+	}
+}
+
+// plan returns how a query is run.
+func (w *world) plan(query string, args ...any) (steps []string) {
+	w.t.Helper()
+	w.must(w.store.View(w.t.Context(), func(tx *store.Tx) error {
+		rows, err := tx.Query("EXPLAIN QUERY PLAN "+query, args...)
 		if err != nil {
 			return err
 		}
@@ -29,8 +40,5 @@ func TestForgetPlan(t *testing.T) {
 		}
 		return rows.Err()
 	}))
-	if !slices.ContainsFunc(steps, func(s string) bool { return strings.Contains(s, "tasks_done (ended_at<?)") }) ||
-		slices.ContainsFunc(steps, func(s string) bool { return strings.Contains(s, "B-TREE") }) {
-		t.Errorf("old tasks are found by %q", steps)
-	}
+	return steps
 }
