@@ -368,7 +368,7 @@ func hangs(pid int) bool {
 // memory for that.
 func TestHeartbeatRunPassesAGigabyte(t *testing.T) {
 	t.Parallel()
-	const size, memory = 1 << 30, 64 << 20
+	const size, memory = 1 << 30, 96 << 20
 	s := harness.NewShipped(t)
 	out, write := pipe(t)
 	cmd := inSandbox(t, s, wrapped(fmt.Sprintf("head -c %d /dev/zero; printf end; read line", size))...)

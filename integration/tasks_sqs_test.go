@@ -83,7 +83,7 @@ func TestTasksInSQSAndHere(t *testing.T) {
 	s := sqsHost(t, sqsServer(t), `priority = 1
 [tasks.broker.sqlite]
 [tasks.type.note]
-command = "cat >>notes; echo >>notes"
+command = "echo $(cat) >>notes" # in one write: several run at once
 `)
 	for n := range 6 {
 		s.Want(0, "tasks", "push", "note", "--param", "n="+strconv.Itoa(n), "--priority", strconv.Itoa(n%2))
@@ -198,11 +198,13 @@ command = "cat >>notes"
 	}
 	link.mend()
 	harness.Eventually(t, "the task has run", func() bool { return s.ReadFile("notes") == `{"n":"1"}` })
+	lost := strings.Count(worker.Output(), "broker is lost")
 	link.cut()
-	worker.WaitLines("cannot (claim|wait for) tasks", 4)
+	worker.WaitLines("broker is lost", lost+1)
 	link.mend()
 	s.Want(0, "tasks", "push", "note", "--param", "n=3")
-	harness.Eventually(t, "the next one has run", func() bool { return s.ReadFile("notes") == `{"n":"1"}{"n":"3"}` })
+	// The first one comes once more if its end could not be told.
+	harness.Eventually(t, "the next one has run", func() bool { return strings.Contains(s.ReadFile("notes"), `{"n":"3"}`) })
 
 	s.Setenv("AWS_ACCESS_KEY_ID", "")
 	if r := s.Want(2, "tasks", "push", "note"); !strings.Contains(r.Stderr, "there are no credentials") || !strings.Contains(r.Stderr, "hint: set AWS_ACCESS_KEY_ID") {

@@ -22,6 +22,9 @@ func Explain(err error) error {
 	}
 	if broken, ok := errors.AsType[topology.ConnectionError](err); ok {
 		address, _, _ := strings.Cut(broken.ConnectionID, "[")
+		if address == "" {
+			return innermost(broken)
+		}
 		return fmt.Errorf("%s: %w", address, innermost(broken))
 	}
 	if answer, ok := errors.AsType[mongo.CommandError](err); ok && answer.Message != "" {
