@@ -51,6 +51,28 @@ rate = "1/1h"
 	}
 }
 
+// TestHooksLogAtTheEnd: the file of the log is open until the last hook has written to it.
+func TestHooksLogAtTheEnd(t *testing.T) {
+	t.Parallel()
+	s := harness.New(t)
+	log := filepath.Join(s.Dir, "procops.log")
+	s.Config(`
+[log]
+file = "` + log + `"
+
+[daemon.report]
+command = "true"
+
+[[hook]]
+on = "daemon.stop"
+exec = "exit 1" # takes longer than the command takes to end
+`)
+	s.Want(0, "daemon", "once", "report")
+	if text, err := os.ReadFile(log); err != nil || !strings.Contains(string(text), "a hook has failed") {
+		t.Errorf("the log has %q, %v", text, err)
+	}
+}
+
 // TestHooksOfAServer: a server has no children but the commands of hooks, which do not wait
 // for its end.
 func TestHooksOfAServer(t *testing.T) {

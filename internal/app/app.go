@@ -110,6 +110,12 @@ func (a *App) Store(ctx context.Context) (*store.Store, error) {
 	return s, nil
 }
 
+// AtClose has Close do something more: after the hooks, and after all that is opened later
+// is closed.
+func (a *App) AtClose(name string, do func() error) {
+	a.teardown.add(name, func(context.Context) error { return do() })
+}
+
 // Close tears down what was opened, last in first out.
 func (a *App) Close(ctx context.Context) error {
 	a.closeHooks(ctx)

@@ -81,11 +81,10 @@ func runDaemon(c *cli.Context, io IO, once bool) (last daemon.Turn, err error) {
 		defer cancel()
 		err = errors.Join(err, a.Close(closing))
 	}()
-	log, shut, err := openLog(io, a.Config.Log)
+	log, err := openLog(io.Stderr, a)
 	if err != nil {
 		return last, err
 	}
-	defer func() { err = errors.Join(err, shut()) }()
 	opt := app.DaemonOptions{
 		ID:     daemon.ID{Name: names[0], Context: c.String(flagContext), Instance: c.Int(flagInstance)},
 		Change: change, Once: once, Log: log, Output: turnPrinter(c, io),

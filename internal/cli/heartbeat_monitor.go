@@ -90,10 +90,9 @@ func knockPrinter(c *cli.Context, io IO) func(heartbeat.Knock) {
 
 // runMonitor watches until ctx ends, or once.
 func runMonitor(ctx context.Context, io IO, a *app.App, opt heartbeat.MonitorOptions) (report heartbeat.PassReport, err error) {
-	log, shut, err := openLog(io, a.Config.Log)
+	log, err := openLog(io.Stderr, a)
 	if err != nil {
 		return report, err
 	}
-	defer func() { err = errors.Join(err, shut()) }()
 	return a.Monitor(ctx, log, opt)
 }

@@ -6,21 +6,17 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"procops/internal/config"
+	"procops/internal/app"
 	"procops/internal/logging"
 )
 
-// openLog opens procops' own log: the file that the config names, else standard
-// error.
-func openLog(io IO, cfg config.LogConfig) (log zerolog.Logger, shut func() error, err error) {
-	return openLogOn(io.Stderr, cfg)
-}
-
-// openLogOn is openLog with something else in the place of standard error.
-func openLogOn(stderr goio.Writer, cfg config.LogConfig) (log zerolog.Logger, shut func() error, err error) {
+// openLog opens the log of a command, which is closed with its App; stderr is where it goes
+// unless the config names a file.
+func openLog(stderr goio.Writer, a *app.App) (log zerolog.Logger, err error) {
+	cfg := a.Config.Log
 	files, err := openRunFiles(cfg, "")
 	if err != nil {
-		return log, nil, err
+		return log, err
 	}
 	if files.log != nil {
 		log, err = logging.New(files.log, cfg.Level, cfg.Format)
@@ -28,7 +24,8 @@ func openLogOn(stderr goio.Writer, cfg config.LogConfig) (log zerolog.Logger, sh
 		log, err = logging.New(stderr, cfg.Level, cfg.Format)
 	}
 	if err != nil {
-		return log, nil, errors.Join(err, files.close())
+		return log, errors.Join(err, files.close())
 	}
-	return log, files.close, nil
+	a.AtClose("the log", files.close)
+	return log, nil
 }

@@ -59,11 +59,10 @@ func serve(c *cli.Context, io IO) (err error) {
 
 // runServer serves until a signal.
 func runServer(ctx context.Context, io IO, a *app.App, opt app.ServeOptions) (err error) {
-	log, shut, err := openLog(io, a.Config.Log)
+	log, err := openLog(io.Stderr, a)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, shut()) }()
 	opt.Ready = func(where string) {
 		fmt.Fprintf(io.Stdout, "listening on %s\n", where)
 		if a.Config.Serve.PingKey == "" {

@@ -74,11 +74,10 @@ func workTasks(c *cli.Context, io IO) (err error) {
 // runWorker works until a signal, or until all is done.
 func runWorker(signals *stopSignals, io IO, a *app.App, opt tasks.WorkOptions, limit time.Duration) (report tasks.Report, err error) {
 	line := newStatusLine(io.Stderr)
-	log, shut, err := openLogOn(line, a.Config.Log)
+	log, err := openLog(line, a)
 	if err != nil {
 		return report, err
 	}
-	defer func() { err = errors.Join(err, shut()) }()
 	late := fault.New(fault.Failure, "the queue is not empty after %s", limit)
 	ctx, cancel := withLimit(signals.ctx, limit, late)
 	defer cancel()

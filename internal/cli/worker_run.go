@@ -51,11 +51,10 @@ func runGearmanWorker(c *cli.Context, io IO) (err error) {
 		defer cancel()
 		err = errors.Join(err, a.Close(closing))
 	}()
-	log, shut, err := openLog(io, a.Config.Log)
+	log, err := openLog(io.Stderr, a)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, shut()) }()
 	_, err = a.GearmanWorker(signals.ctx, app.GearmanWorkerOptions{
 		Functions: c.Args().Slice(), Change: change, Hurry: signals.hurry, Log: log,
 	})

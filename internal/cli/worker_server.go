@@ -113,11 +113,10 @@ func workerServer(c *cli.Context, io IO) (err error) {
 
 // runGearmanServer serves until a signal.
 func runGearmanServer(ctx context.Context, io IO, a *app.App, opt app.GearmanServerOptions) (err error) {
-	log, shut, err := openLog(io, a.Config.Log)
+	log, err := openLog(io.Stderr, a)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, shut()) }()
 	opt.Ready = func(where string) { fmt.Fprintf(io.Stdout, "listening on %s\n", where) }
 	return a.GearmanServer(ctx, log, opt)
 }
