@@ -14,33 +14,30 @@ import (
 	"procops/internal/cli"
 )
 
-// init keeps the main thread for the main goroutine. Later would be too late: only here
-// it is sure to be there.
-func init() { runtime.LockOSThread() } //nolint:gochecknoinits // see above
+// init keeps the main goroutine on the main thread where that has children. Later
+// would be too late: only here it is sure to be there.
+func init() { //nolint:gochecknoinits // see above
+	if app.Continues() {
+		runtime.LockOSThread()
+	}
+}
 
 func main() {
-	io := cli.IO{
-		Stdin:        os.Stdin,
-		Stdout:       os.Stdout,
-		Stderr:       os.Stderr,
-		Signals:      sync.OnceValue(signals),
-		OtherSignals: sync.OnceValue(otherSignals),
-		Getenv:       os.LookupEnv,
-	}
-	run := func() { os.Exit(cli.Main(context.Background(), io, os.Args)) }
+	signals := sync.OnceValue(signals)
 	if os.Getpid() == 1 || app.Continues() {
 		// For the init of a container a signal that nobody catches would be lost. Where
 		// this goes on in the place of another procops it would end all children.
-		io.Signals()
+		signals()
 		app.Redeliver()
 	}
-	if app.Continues() {
-		run() // on the main thread, which has children
-	}
-	// The kernel gives a signal to the main thread, also while that waits for a disk that
-	// does not answer: then nobody would hear it. So the main thread does nothing else.
-	go run()
-	select {}
+	os.Exit(cli.Main(context.Background(), cli.IO{
+		Stdin:        os.Stdin,
+		Stdout:       os.Stdout,
+		Stderr:       os.Stderr,
+		Signals:      signals,
+		OtherSignals: sync.OnceValue(otherSignals),
+		Getenv:       os.LookupEnv,
+	}, os.Args))
 }
 
 // signals catches the signals that a command may want to treat in its own way.
