@@ -20,7 +20,7 @@ func TestExecMany(t *testing.T) {
 		gearmanWorker(s, port, "upper", `read word; [ "$word" != bad ] || exit 1; echo "$word" | tr a-z A-Z`)
 	}
 	r := s.Run("sh", "-c", `printf 'one\ntwo\nbad\n\nthree' | procops worker exec-many upper --parallel 3`)
-	lines := strings.Split(strings.TrimRight(r.Stdout, "\n"), "\n")
+	lines := strings.Split(strings.TrimSuffix(r.Stdout, "\n"), "\n")
 	slices.Sort(lines)
 	if want := []string{"", "ONE", "THREE", "TWO"}; r.Code != 1 || !slices.Equal(lines, want) {
 		t.Errorf("%s", r)
