@@ -16,7 +16,8 @@ func TestGearmanExample(t *testing.T) {
 	t.Parallel()
 	s := harness.New(t)
 	s.Setenv("PROCOPS_CONFIG", filepath.Join(harness.ModuleRoot(), "examples", "gearman", "procops.toml"))
-	s.Setenv("GEARMAN_PORT", strconv.Itoa(harness.FreePort(t)))
+	port := strconv.Itoa(harness.FreePort(t))
+	s.Setenv("GEARMAN_PORT", port)
 	p := s.Start("supervise", "run")
 	p.WaitLine(`^client +\| reverse: olleh$`)
 	p.WaitLine(`^client +\| total: 7$`)
@@ -35,10 +36,15 @@ func TestGearmanExample(t *testing.T) {
 	s.Want(0, "supervise", "start", "worker")
 	wantDone(t, s, handle)
 
+	// The server is asked: what the tree says of the worker may be of a moment ago.
+	archives := func(what, line string) {
+		harness.Eventually(t, what, func() bool {
+			return strings.Contains(s.Run("gearadmin", "-h", "127.0.0.1", "-p", port, "--status").Stdout, line)
+		})
+	}
+	archives("nothing is left of what the example has submitted", "archive\t0\t0\t")
 	client := s.Start("worker", "exec", "archive")
-	harness.Eventually(t, "the job runs", func() bool {
-		return strings.Contains(statusOf(t, s)["worker"].StatusText, "jobs: 1 running")
-	})
+	archives("the job runs", "archive\t1\t1\t")
 	p.Signal(syscall.SIGINT)
 	p.WantExit(0)
 	client.WantExit(0)
