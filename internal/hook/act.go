@@ -129,11 +129,7 @@ func (k *hook) exec(ctx context.Context, host *proc.Host, e event.Event) error {
 	case result.Outcome == runner.Cancelled:
 		return fmt.Errorf("the command %q: %w", command, context.Cause(ctx))
 	}
-	text := result.Reason
-	if lines := strings.Split(strings.TrimSpace(result.Diagnostics), "\n"); lines[len(lines)-1] != "" {
-		text += ": " + lines[len(lines)-1]
-	}
-	return fmt.Errorf("the command %q ended with %s", command, text)
+	return fmt.Errorf("the command %q ended with %s", command, result.Text())
 }
 
 // env returns the event as variables for a command.
